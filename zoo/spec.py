@@ -1,0 +1,74 @@
+"""What a model wants to eat. A method states a `VideoSpec`; a datamodule serves it; neither knows the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.errors import ZooError
+
+
+@dataclass(frozen=True)
+class VideoSpec:
+    """How a clip is cut out of a video, for training and for testing. Sizes in pixels, colours RGB in 0..1.
+
+    Attributes:
+        frames: frames in a clip (the T of ``[B, C, T, H, W]``).
+        stride: source frames from one clip frame to the next; a clip spans ``frames * stride`` source frames.
+        crop: side of the square training crop.
+        short_side: the frame's short side is scaled to a random integer in this closed range while training.
+        test_crop: side of the square crops when testing.
+        test_short_side: the frame's short side when testing.
+        clips: clips spread evenly over a video when testing.
+        crops: crops of a clip when testing: 1 (centre) or 3 (along the long side).
+        flip: whether a training clip is mirrored with probability one half.
+        mean: per channel, subtracted from RGB in 0..1.
+        std: per channel, divides after the mean was subtracted.
+    """
+
+    frames: int = 32
+    stride: int = 2
+    crop: int = 224
+    short_side: tuple[int, int] = (256, 320)
+    test_crop: int = 256
+    test_short_side: int = 256
+    clips: int = 10
+    crops: int = 3
+    flip: bool = True
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "stride", "crop", "test_crop", "test_short_side", "clips"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ZooError(f"spec: {name} must be a positive integer, got {value!r}.")
+        if self.crops not in (1, 3):
+            raise ZooError(f"spec: crops must be 1 or 3, got {self.crops!r}.")
+        low, high = self.short_side
+        if not self.crop <= low <= high:
+            raise ZooError(f"spec: short_side {low}..{high} must be an ascending range that holds crop {self.crop}.")
+        if self.test_crop > self.test_short_side:
+            raise ZooError(f"spec: test_crop {self.test_crop} is larger than test_short_side {self.test_short_side}.")
+
+    @property
+    def views(self) -> int:
+        """Views of one video when testing: clips times crops."""
+        return self.clips * self.crops
+
+    def replace(self, **changes: Any) -> VideoSpec:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only (tuples become lists), fit for JSON and YAML."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> VideoSpec:
+        """The inverse of `to_dict`; an unknown field is an error that names it."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        if surplus := sorted(set(values) - known):
+            raise ZooError(f"spec: unknown field {', '.join(surplus)}; known fields: {', '.join(sorted(known))}.")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
