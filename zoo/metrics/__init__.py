@@ -1,0 +1,1 @@
+"""How a protocol turns scores into numbers: one `torchmetrics.Metric` a protocol."""
