@@ -1,0 +1,1 @@
+"""Video and data sets: decoding, sampling, views, and one file a data set."""

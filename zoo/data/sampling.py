@@ -1,0 +1,65 @@
+"""Which frames and which windows: the sampling arithmetic of the non-local release, on numbers alone.
+
+Everything random comes from a `numpy.random.Generator` that the caller passes, so a seed decides every view. The
+deterministic parts repeat the release's float32 arithmetic, truncation included.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def train_clip(n: int, frames: int, stride: int, rng: np.random.Generator) -> np.ndarray:
+    """Frame numbers of one training clip, int64 ``[frames]``, out of a video of ``n`` frames.
+
+    The start is uniform on ``0 .. n - frames * stride`` (both ends included) where the video is longer than the clip
+    spans, else 0; a clip that runs over the end goes on from the beginning.
+    """
+    _check(n)
+    start = int(rng.integers(0, n - frames * stride + 1)) if n > frames * stride else 0
+    return (start + stride * np.arange(frames, dtype=np.int64)) % n
+
+
+def test_clips(n: int, frames: int, stride: int, clips: int) -> np.ndarray:
+    """Frame numbers of the ``clips`` test clips, int64 ``[clips, frames]``, out of a video of ``n`` frames.
+
+    Clip c starts at ``c * n / clips``, computed in float32 and truncated; clips near the end go on from the beginning.
+    """
+    _check(n)
+    step = np.float32(n) / np.float32(clips)
+    starts = (step * np.arange(clips, dtype=np.float32)).astype(np.int64) % n
+    return (starts[:, None] + stride * np.arange(frames, dtype=np.int64)) % n
+
+
+def short_side_jitter(short_side: tuple[int, int], rng: np.random.Generator) -> int:
+    """A short side in pixels, uniform on the closed range ``short_side``."""
+    low, high = short_side
+    return int(rng.integers(low, high + 1))
+
+
+def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
+    """``(height, width)`` after scaling the shorter side to ``short_side`` and keeping the shape.
+
+    Both sides are multiplied by one float32 ratio and truncated. That can leave the shorter side a pixel below the
+    target (220 to 256 gives 255), which no crop of the target's size survives, so no side falls below ``short_side``.
+    """
+    ratio = np.float32(short_side) / np.float32(min(height, width))
+    return tuple(max(short_side, int(np.float32(side) * ratio)) for side in (height, width))
+
+
+def random_crop(height: int, width: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """The ``(top, left)`` corner of a ``size`` x ``size`` window, uniform over the places where it fits."""
+    return int(rng.integers(0, height - size + 1)), int(rng.integers(0, width - size + 1))
+
+
+def three_crops(height: int, width: int, size: int, crops: int = 3) -> list[tuple[int, int]]:
+    """The ``(top, left)`` corners of the test crops: 1 (the centre) or 3 (start, middle, end of the longer side)."""
+    top, left = (height - size) // 2, (width - size) // 2
+    if crops == 1:
+        return [(top, left)]
+    return [(top * p, left) if height > width else (top, left * p) for p in range(3)]
+
+
+def _check(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"a video needs at least one frame to sample from, got {n}")
