@@ -1,0 +1,1 @@
+"""Backbones and parts: plain torch modules that know nothing of Lightning, data sets or files."""
