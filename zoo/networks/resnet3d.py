@@ -182,7 +182,8 @@ class ResNet3d(nn.Module):
 
     Args:
         depth: 50 or 101: how many residual blocks a stage has, unless ``blocks`` says so itself.
-        inflate: None for C2D, ``"3x1x1"`` or ``"3x3x3"`` for I3D (see `is_inflated`).
+        inflate: None for C2D, ``"3x1x1"`` or ``"3x3x3"`` for I3D, in the blocks that `is_inflated` tells.
+        inflate_all: inflate every residual block instead (MMAction2's "heavy" network).
         layout: a name in `LAYOUTS` or a `Layout` of one's own.
         nonlocal_after: of each stage, the residual blocks (from 0) that a non-local block follows (`nonlocal_places`).
         nonlocal_options: arguments of every `NonLocalBlock`. Their ``norm`` is the network's own unless given here, and
@@ -198,6 +199,7 @@ class ResNet3d(nn.Module):
         depth: int = 50,
         *,
         inflate: Inflation | None = None,
+        inflate_all: bool = False,
         layout: str | Layout = "paper",
         nonlocal_after: Mapping[str, Collection[int]] | None = None,
         nonlocal_options: Mapping[str, Any] | None = None,
@@ -231,7 +233,7 @@ class ResNet3d(nn.Module):
             residual = []
             for index in range(count):
                 stride = 2 if index == 0 and stage != "res2" else 1
-                kind = inflate if is_inflated(stage, index) else None
+                kind = inflate if inflate_all or is_inflated(stage, index) else None
                 residual.append(Bottleneck(channels, width, stride, kind, norm))
                 channels = width * EXPANSION
             after = sorted(places.get(stage, ()))
