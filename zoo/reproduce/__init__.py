@@ -1,0 +1,1 @@
+"""What was reported, what was measured here, and the page that shows both."""
