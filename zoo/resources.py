@@ -1,7 +1,8 @@
-"""Where the files that travel with the package lie: checkpoints.yaml, the papers' tables, bundled weights, class lists."""
+"""Where files lie: those that travel with the package, and the user's cache."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from zoo.errors import ZooError
@@ -18,3 +19,8 @@ def resource(relative: str) -> Path:
         if (path := base / relative).exists():
             return path
     raise ZooError(f"the installation lacks {relative!r} (looked beside and inside {_PACKAGE}); reinstall videozoo.")
+
+
+def cache_root() -> Path:
+    """The folder for what is downloaded, converted or rendered once: ``ZOO_CACHE``, or ``~/.cache/videozoo``."""
+    return Path(os.environ.get("ZOO_CACHE") or "~/.cache/videozoo").expanduser()

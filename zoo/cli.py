@@ -1,0 +1,319 @@
+"""The `zoo` command: parses, calls the face, prints. No logic of its own; heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import zoo
+
+EPILOG = """examples:
+  zoo list '*i3d*' --pretrained
+  zoo predict nonlocal_i3d_tiny clip.mp4 --top 5
+  zoo fit --model nonlocal_i3d_r50 --data kinetics --data.root /data/k400 --weights imagenet --trainer.devices 8
+  zoo reproduce sandbox
+  zoo reproduce nonlocal/5.2f --data kinetics=/data/k400
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 when all went well, 1 after a `zoo.ZooError`, 2 for wrong usage."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv and argv[0] in ("fit", "validate", "test"):  # Lightning's own command line, with every Trainer flag
+            from zoo.training import train
+
+            train(argv)
+            return 0
+        arguments = _parser().parse_args(argv)
+        return arguments.run(arguments) or 0
+    except zoo.ZooError as error:
+        print(f"zoo: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `zoo list | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("zoo: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="zoo",
+        description="Video understanding methods with their published weights, data sets and tables.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"videozoo {zoo.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, run, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        return sub
+
+    p = command("list", _list, "the models, or with --pretrained their checkpoints")
+    p.add_argument("pattern", nargs="?", default="*", help="shell pattern, such as '*i3d*'")
+    p.add_argument("--pretrained", action="store_true", help="list checkpoints")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+    p = command("info", _info, "all that is known of a model: input, size, checkpoints, licences, reported numbers")
+    p.add_argument("model")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+    p = command("predict", _predict, "the likeliest classes of video files")
+    p.add_argument("model", help="a model, a checkpoint, hf://org/name or a .ckpt file")
+    p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="video files, or folders of them")
+    p.add_argument("--top", type=_positive, default=5, help="classes to show (5)")
+    p.add_argument("--clips", type=_positive, help="clips spread over a video (the model's own number)")
+    p.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (the model's own number)")
+    p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+    for name in ("fit", "validate", "test"):  # for the overview; main() hands them to Lightning before it parses
+        command(
+            name, None, f"Lightning's `{name}` on a registered model and data set; `zoo {name} --help` has the flags"
+        )
+
+    p = command("reproduce", _reproduce, "a table, reported beside reproduced")
+    p.add_argument("table", nargs="?", help="such as nonlocal/5.2f or sandbox; without one the tables are listed")
+    p.add_argument("--data", action="append", default=[], metavar="NAME=ROOT", help="where a data set lies; repeatable")
+    p.add_argument("--row", action="append", metavar="NAME", help="run this row only; repeatable")
+    p.add_argument("--limit", type=_positive, help="videos per row, for a trial: nothing counts as reproduced then")
+    p.add_argument("--batch-size", type=_positive, help="clips at a time")
+    p.add_argument("--num-workers", type=int, help="processes that decode")
+    p.add_argument("--accelerator", default="auto", help="as Lightning's: auto, cpu, gpu")
+    p.add_argument("--devices", type=int, default=1, help="how many")
+    p.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="folder for the measurements")
+    p.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table as Markdown")
+    p.add_argument("--html", type=Path, metavar="FILE", help="also write one self-contained page")
+    p.add_argument("--json", action="store_true", help="print JSON: a list of rows")
+
+    p = command("data", None, "look at a data set")
+    actions = p.add_subparsers(metavar="ACTION", required=True)
+    p = actions.add_parser("check", help="what is there, missing or unreadable, and what to do")
+    p.set_defaults(run=_check)
+    p.add_argument("name", help="such as kinetics")
+    p.add_argument("root", type=Path)
+    p.add_argument("--decode", action="store_true", help="read every video to its end and compare checksums (slow)")
+    p.add_argument("--num-workers", type=_positive, default=2)
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+    p = command("convert", _convert, "turn a published file into safetensors")
+    p.add_argument("model", help="the registered model whose weights they are")
+    p.add_argument("source", type=Path, metavar="IN")
+    p.add_argument("target", type=Path, metavar="OUT.safetensors")
+
+    p = command("verify", _verify, "recompute the proof that travels with weights")
+    p.add_argument("name", nargs="+", help="checkpoints")
+
+    p = command("publish", _publish, "push a model with its card to the hub")
+    p.add_argument("model", help="a checkpoint or a .ckpt file")
+    p.add_argument("--repo", required=True, metavar="ORG/NAME")
+    p.add_argument("--weights", help="other weights than the default: a file")
+    p.add_argument("--private", action="store_true")
+
+    p = command("visualize", _visualize, "draw where a position attends (figure 5.3)")
+    p.add_argument("method", choices=("nonlocal",))
+    p.add_argument("model", help="a model, checkpoint or .ckpt with non-local blocks")
+    p.add_argument("file", type=Path)
+    p.add_argument("--at", type=_position, default=(0.5, 0.5, 0.5), metavar="T,Y,X", help="0..1 each (the middle)")
+    p.add_argument("--block", default=None, help="which block, such as res3.3 (the last one in res3)")
+    p.add_argument("--keys", type=_positive, default=20, help="how many of the strongest keys to draw (20)")
+    p.add_argument("--out", type=Path, default=Path("."), help="folder for the PNG strip and the mp4")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _position(text: str) -> tuple[float, float, float]:
+    try:
+        t, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError("three numbers in 0..1: t,y,x") from None
+    if not all(0 <= value <= 1 for value in (t, y, x)):
+        raise argparse.ArgumentTypeError("each of t,y,x must lie in 0..1")
+    return t, y, x
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _table(*columns: str, title: str | None = None):
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("score", "top-1", "top-5") else "left")
+    return table
+
+
+def _show(renderable: object) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def _list(a: argparse.Namespace) -> None:
+    names = zoo.list_models(a.pattern, pretrained=a.pretrained)
+    if a.json:
+        _print_json(names)
+    elif not names:
+        raise zoo.UnknownNameError(f"nothing matches {a.pattern!r}. `zoo list` shows all.")
+    else:
+        print("\n".join(names))
+
+
+def _info(a: argparse.Namespace) -> None:
+    found = zoo.info(a.model)
+    if a.json:
+        _print_json(found.to_dict())
+        return
+    facts = _table("", found.name)
+    for name, value in found.facts().items():
+        facts.add_row(name, value)
+    _show(facts)
+    if found.checkpoints:
+        table = _table(
+            "checkpoint", "top-1", "top-5", "license", "source", title="weights (reported by their publisher)"
+        )
+        for c in found.checkpoints:
+            scores = (c.reported.scores if c.reported else {}) | c.measured
+            table.add_row(
+                c.name, *(f"{scores[k]:.1f}" if k in scores else "" for k in ("top1", "top5")), c.license, str(c.source)
+            )
+        _show(table)
+
+
+def _predict(a: argparse.Namespace) -> int:
+    from zoo.data.video import find_videos
+
+    model = zoo.load(a.model, weights=a.weights).to(_device(a.device))
+    failed, answers = 0, []
+    for file in (video for path in a.files for video in find_videos(path)):
+        try:
+            predictions = model.predict(file, a.top, clips=a.clips, crops=a.crops)
+        except zoo.VideoError as error:
+            failed += 1
+            answers.append({"file": str(file), "error": str(error)})
+            print(f"zoo: {error}", file=sys.stderr)
+            continue
+        answers.append({"file": str(file), "predictions": [vars(p) for p in predictions]})
+        if not a.json:
+            table = _table("score", "class", title=str(file))
+            for p in predictions:
+                table.add_row(f"{p.score:.3f}", p.label)
+            _show(table)
+    if a.json:
+        _print_json(answers)
+    return 1 if failed else 0
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _reproduce(a: argparse.Namespace) -> int:
+    from zoo.reproduce import report, tables
+
+    if a.table is None:
+        listing = _table("table", "title", "rows", "data")
+        for table in tables.load_tables().values():
+            listing.add_row(table.name, table.title, str(len(table.rows)), table.data or "")
+        _show(listing)
+        return 0
+    data = dict(_assignment(text) for text in a.data)
+    found = zoo.reproduce(
+        a.table,
+        data,
+        a.row,
+        out=a.out,
+        limit=a.limit,
+        batch_size=a.batch_size,
+        num_workers=a.num_workers,
+        accelerator=a.accelerator,
+        devices=a.devices,
+    )
+    if a.json:
+        _print_json(found.to_json())
+    else:
+        report.show(found)
+    if a.markdown:
+        report.write(a.markdown, report.markdown(found))
+    if a.html:
+        report.write(a.html, report.html(found))
+    return 1 if found.failed else 0
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, root = text.partition("=")
+    if not (name and equals and root):
+        raise zoo.ZooError(f"--data wants NAME=ROOT, such as kinetics=/data/k400, got {text!r}.")
+    return name, root
+
+
+def _check(a: argparse.Namespace) -> int:
+    report = zoo.datamodule(a.name, root=a.root, num_workers=a.num_workers).check(decode=a.decode)
+    if a.json:
+        _print_json(report.to_dict())
+        return 0 if report.ok else 1
+    table = _table(
+        "split", "expected", "found", "missing", "unreadable", "changed", title=f"{report.name} in {report.root}"
+    )
+    for split, s in report.splits.items():
+        table.add_row(split, *map(str, (s.expected, s.found, s.missing, len(s.unreadable), len(s.changed))))
+    _show(table)
+    for s in report.splits.values():
+        for message in s.unreadable.values():
+            print(f"  {message}")
+        for name in s.changed:
+            print(f"  {name}: changed since its checksum was taken")
+    print("\n".join(report.advice()))
+    return 0 if report.ok else 1
+
+
+def _convert(a: argparse.Namespace) -> None:
+    from zoo.loading import convert
+
+    print(f"{convert(a.model, a.source, a.target)} tensors of {a.model} written to {a.target}")
+
+
+def _verify(a: argparse.Namespace) -> int:
+    failed = 0
+    for name in a.name:
+        result = zoo.verify(name)
+        print(result)
+        failed += not result.ok
+    return 1 if failed else 0
+
+
+def _publish(a: argparse.Namespace) -> None:
+    from zoo.loading import publish
+
+    print(f"published: {publish(a.model, a.repo, weights=a.weights, private=a.private)}")
+
+
+def _visualize(a: argparse.Namespace) -> None:
+    from zoo.visualize import draw_attention
+
+    model = zoo.load(a.model)
+    for path in draw_attention(model, a.file, a.out, at=a.at, block=a.block, keys=a.keys):
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

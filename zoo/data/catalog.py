@@ -1,0 +1,24 @@
+"""The data sets by name. Naming one costs nothing; its module is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+
+from zoo.errors import unknown_name
+
+DATA_SETS = {
+    "kinetics": "zoo.data.kinetics.Kinetics",
+    "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",
+}
+
+
+def datamodule_class(name: str) -> type:
+    """The `LightningDataModule` class of a data set.
+
+    Raises:
+        zoo.UnknownNameError: no such data set.
+    """
+    if name not in DATA_SETS:
+        raise unknown_name("data set", name, DATA_SETS)
+    module, _, cls = DATA_SETS[name].rpartition(".")
+    return getattr(importlib.import_module(module), cls)

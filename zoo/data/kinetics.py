@@ -1,0 +1,134 @@
+"""Kinetics (Kay et al. 2017) as it is released: csv lists and trimmed videos, in class folders or flat.
+
+    root/
+      train.csv  val.csv                       label,youtube_id,time_start,time_end,split[,is_cc]   (or in annotations/)
+      train/air drumming/ab12Cd34EfG_000010_000020.mp4     spaces or underscores in the folder, or no folder at all
+      val/...
+
+A split without its csv is read from its class folders alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.data.datamodule import VideoDataModule
+from zoo.data.labels import class_names
+from zoo.data.loader import VideoRecord
+from zoo.data.sandbox import CLASSES as SANDBOX_CLASSES
+from zoo.data.sandbox import render_kinetics
+from zoo.errors import DataError
+from zoo.resources import cache_root
+from zoo.spec import VideoSpec
+
+_SPLITS = {"train": ("train", "train_256"), "val": ("val", "validate", "validation", "val_256")}
+_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+class Kinetics(VideoDataModule):
+    """Kinetics-400: 400 classes of human action, ten-second videos (see the module's docstring for the layout)."""
+
+    classes = class_names("kinetics400")
+
+    @property
+    def class_numbers(self) -> dict[str, int]:
+        """Class name to number."""
+        return {name: number for number, name in enumerate(self.classes)}
+
+    def has_split(self, split: str) -> bool:
+        return self._annotation(split) is not None or self._folder(split) is not None
+
+    def find_records(self, split: str) -> tuple[list[VideoRecord], int]:
+        if not self.root.is_dir():
+            raise DataError(f"{self.root}: no such folder; give the folder that holds train/ and val/ as root.")
+        folder = self._folder(split)
+        if folder is None:
+            raise DataError(f"{self.root}: no folder {' or '.join(_SPLITS[split])} with the videos of split {split!r}.")
+        annotation = self._annotation(split)
+        if annotation is None:
+            records = self._from_folders(folder)
+            return records, len(records)
+        wanted = self._read_csv(annotation)
+        paths = _videos_by_name(folder)
+        found = [VideoRecord(paths[name], label, name) for name, label in wanted if name in paths]
+        # A few releases leave the times out of the file names.
+        if not found:
+            found = [VideoRecord(paths[n[:-14]], label, n) for n, label in wanted if n[:-14] in paths]
+        return found, len(wanted)
+
+    def _folder(self, split: str) -> Path | None:
+        return next((self.root / name for name in _SPLITS[split] if (self.root / name).is_dir()), None)
+
+    def _annotation(self, split: str) -> Path | None:
+        places = (self.root / sub / f"{name}.csv" for sub in ("", "annotations") for name in _SPLITS[split])
+        return next((place for place in places if place.is_file()), None)
+
+    def _read_csv(self, path: Path) -> list[tuple[str, int]]:
+        """(file stem, class number) of every row; a row that cannot be meant is refused with its line."""
+        numbers, rows = self.class_numbers, []
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if lacking := {"label", "youtube_id", "time_start", "time_end"} - set(reader.fieldnames or ()):
+                raise DataError(
+                    f"{path}: the header lacks {', '.join(sorted(lacking))}; is this the official Kinetics csv?"
+                )
+            for row in reader:
+                label = (row["label"] or "").strip().strip('"')
+                if label not in numbers:
+                    raise DataError(f"{path}, line {reader.line_num}: {label!r} is none of the {len(numbers)} classes.")
+                try:
+                    start, end = int(float(row["time_start"])), int(float(row["time_end"]))
+                except (TypeError, ValueError, OverflowError):
+                    raise DataError(f"{path}, line {reader.line_num}: times must be numbers of seconds.") from None
+                rows.append((f"{row['youtube_id']}_{start:06d}_{end:06d}", numbers[label]))
+        return rows
+
+    def _from_folders(self, folder: Path) -> list[VideoRecord]:
+        by_folder = {name.replace(" ", "_"): number for name, number in self.class_numbers.items()}
+        records = []
+        for place in sorted(p for p in folder.iterdir() if p.is_dir()):
+            number = by_folder.get(place.name.replace(" ", "_"))
+            if number is None:
+                raise DataError(f"{place}: the folder's name is none of the {len(by_folder)} classes.")
+            records += [VideoRecord(path, number, name) for name, path in sorted(_videos_by_name(place).items())]
+        return records
+
+
+class SandboxKinetics(Kinetics):
+    """The embedded videos in the Kinetics layout, rendered into the cache when no root is given; see `zoo.data.sandbox`."""
+
+    classes: Sequence[str] = SANDBOX_CLASSES
+    name = "sandbox_kinetics"
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        spec: VideoSpec | None = None,
+        batch_size: int = 8,
+        num_workers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        """As `Kinetics`; ``root=None`` renders the videos into the user's cache on first use."""
+        super().__init__(root or cache_root() / "sandbox" / "kinetics", spec, batch_size, num_workers, seed)
+        self._render = root is None
+
+    def prepare_data(self) -> None:
+        """Render what is not there yet; one process of a machine does it, the others wait."""
+        if self._render:
+            render_kinetics(self.root)
+
+
+def _videos_by_name(folder: Path) -> dict[str, Path]:
+    """File stem to path of every video below a folder, at most one folder down, without opening any."""
+    found: dict[str, Path] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir():
+                found.update((p.stem, p) for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
+            elif path.suffix.lower() in _SUFFIXES:
+                found[path.stem] = path
+    return found

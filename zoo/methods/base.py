@@ -1,0 +1,124 @@
+"""What every model of the zoo shares: a name, a spec, class names, and a memory of them in its checkpoints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from zoo.errors import WeightsError
+from zoo.spec import VideoSpec
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a method's paper trains it, in steps of its own global batch.
+
+    Attributes:
+        rate: learning rate at the paper's global batch.
+        batch: the paper's global batch, in clips.
+        iterations: steps of the whole schedule at that batch.
+        schedule: ``"step"`` divides the rate by ten at the milestones, ``"cosine"`` lets it fall to nothing.
+        milestones: of the step schedule.
+        warmup: first steps, over which the rate rises linearly.
+        momentum: of SGD (Nesterov).
+        weight_decay: on everything but the scales and biases of normalisation.
+    """
+
+    rate: float = 0.01
+    batch: int = 64
+    iterations: int = 400_000
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[int, ...] = (150_000, 300_000)
+    warmup: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+
+    def factor(self, progress: float) -> float:
+        """What the rate is multiplied by when ``progress`` (0 to 1) of the run is over."""
+        step = progress * self.iterations
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        if self.schedule == "step":
+            return 0.1 ** sum(step >= milestone for milestone in self.milestones)
+        return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / (self.iterations - self.warmup)))
+
+    def steps(self, global_batch: int) -> int:
+        """Steps that show the model as many clips as the paper's schedule does."""
+        return round(self.iterations * self.batch / global_batch)
+
+
+class ZooModule(pl.LightningModule):
+    """The parent of the zoo's models.
+
+    Attributes:
+        name: the registered name it was built by.
+        arguments: the builder's arguments, plain values.
+        spec: what it wants to eat.
+        labels: class names in the order of the head's outputs, or None where nobody said.
+        recipe: how its paper trains it.
+    """
+
+    name: str = ""
+
+    def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:
+        super().__init__()
+        self.spec = spec
+        self.recipe = recipe or Recipe()
+        self.labels: tuple[str, ...] | None = None
+        self.arguments: dict[str, Any] = {}
+        self._random_state: Tensor | None = None
+
+    def normalize(self, clips: Tensor) -> Tensor:
+        """Bytes ``[..., 3, T, H, W]`` in RGB to what the network was trained on: ``(x / 255 - mean) / std``."""
+        mean, std = (clips.new_tensor(v, dtype=self.dtype).view(3, 1, 1, 1) for v in (self.spec.mean, self.spec.std))
+        return (clips.to(self.dtype) / 255 - mean) / std
+
+    def label(self, number: int) -> str:
+        """A class's name; its number where no names came with the weights, for a wrong name is worse than none."""
+        return self.labels[number] if self.labels else f"class {number}"
+
+    @property
+    def global_batch(self) -> int:
+        """Clips in one optimiser step over all processes, read off the running trainer."""
+        if self.trainer.train_dataloader is None:  # optimisers are made before Lightning asks for the data
+            self.trainer.fit_loop.setup_data()
+        per_process = self.trainer.train_dataloader.batch_size
+        return per_process * self.trainer.world_size * self.trainer.accumulate_grad_batches
+
+    def on_fit_start(self) -> None:
+        """Take the class names from the data that the head is trained on."""
+        if classes := getattr(self.trainer.datamodule, "classes", None):
+            self.labels = tuple(classes)
+
+    # A checkpoint says what it is, so that `zoo.load("last.ckpt")` needs no other word, and holds the random state, so
+    # that a resumed run drops out what the uninterrupted one would have dropped.
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["zoo"] = {
+            "name": self.name,
+            "arguments": self.arguments,
+            "spec": self.spec.to_dict(),
+            "labels": list(self.labels) if self.labels else None,
+        }
+        checkpoint["random_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        about = checkpoint.get("zoo", {})
+        if about.get("name", self.name) != self.name:
+            raise WeightsError(
+                f"the checkpoint holds {about['name']}, not {self.name}: resume with --model {about['name']}, or start "
+                f"{self.name} from other weights with --weights."
+            )
+        if about.get("labels"):
+            self.labels = tuple(about["labels"])
+        self._random_state = checkpoint.get("random_state")
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self._random_state is not None:
+            torch.set_rng_state(self._random_state.cpu())
+            self._random_state = None

@@ -1,0 +1,165 @@
+"""A video classifier: a trunk, a linear head, the 30-view protocol, prediction on files.
+
+The protocol is that of the non-local release, which most Kinetics papers share: ten clips spread over the video, three
+crops of each, softmax at every place of the fully convolutional network, the mean over places, the sum over views.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+
+from zoo.data.transforms import test_views
+from zoo.errors import ZooError
+from zoo.methods.base import Recipe, ZooModule
+from zoo.metrics.multiview import MultiViewAccuracy
+from zoo.networks.head import ClassifierHead
+from zoo.networks.norm import split_weight_decay
+from zoo.spec import VideoSpec
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class and the mean over all views of its probability."""
+
+    label: str
+    score: float
+    index: int
+
+
+class VideoClassifier(ZooModule):
+    """One label a video, softmax cross-entropy, top-1 and top-5 accuracy."""
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        *,
+        spec: VideoSpec,
+        num_classes: int = 400,
+        dropout: float = 0.5,
+        recipe: Recipe | None = None,
+    ) -> None:
+        """
+        Args:
+            trunk: clips ``[B, 3, T, H, W]`` to a feature map ``[B, trunk.out_channels, T', H', W']``.
+            spec: what the trunk wants to eat.
+            num_classes: of the head.
+            dropout: probability, before the head, while training.
+            recipe: of the optimiser; the paper's by default.
+        """
+        super().__init__(spec, recipe)
+        if num_classes < 1:
+            raise ZooError(f"num_classes must be at least 1, got {num_classes}.")
+        self.trunk = trunk
+        self.head = ClassifierHead(trunk.out_channels, num_classes, dropout)
+        self.num_classes = num_classes
+        self.val_metrics = MultiViewAccuracy(views=1)
+        self.test_metrics = MultiViewAccuracy(views=spec.views)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised clips ``[B, 3, T, H, W]`` to logits ``[B, num_classes]``."""
+        return self.head(self.trunk(clips))
+
+    def view_scores(self, views: Tensor) -> Tensor:
+        """Normalised views ``[N, 3, T, H, W]``, of any size, to class probabilities ``[N, num_classes]``."""
+        return self.head.probabilities(self.trunk(views))
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Normalised clips ``[B, 3, T, H, W]`` to the mean of the trunk's map, ``[B, channels]``."""
+        return self.trunk(clips).mean((2, 3, 4))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss = cross_entropy(self(self.normalize(batch["clips"])), batch["label"])
+        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["label"]))
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._score(batch, self.val_metrics)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._score(batch, self.test_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report(self.val_metrics, "val_")
+
+    def on_test_epoch_end(self) -> None:
+        self._report(self.test_metrics, "")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """The scores of every view ``[B, V, num_classes]`` beside the rows' video and view numbers."""
+        return {"scores": self._row_scores(batch), "index": batch["index"], "view": batch["view"]}
+
+    def _row_scores(self, batch: dict[str, Any]) -> Tensor:
+        clips = batch["clips"]
+        if not len(clips):  # no video of this batch could be decoded
+            return torch.zeros(0, 1, self.num_classes, device=self.device)
+        return self.view_scores(self.normalize(clips.flatten(0, 1))).unflatten(0, clips.shape[:2])
+
+    def _score(self, batch: dict[str, Any], metric: MultiViewAccuracy) -> None:
+        metric.update(self._row_scores(batch), batch["label"], batch["index"], batch["view"])
+
+    def _report(self, metric: MultiViewAccuracy, prefix: str) -> None:
+        values = metric.compute()
+        metric.reset()
+        self.log_dict(
+            {f"{prefix}{k}": float(v) for k, v in values.items()}, prog_bar=bool(prefix), batch_size=1, sync_dist=True
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The recipe, its rate scaled linearly with the global batch and its schedule with the run's length."""
+        recipe, total = self.recipe, max(1, int(self.trainer.estimated_stepping_batches))
+        optimizer = SGD(
+            split_weight_decay(self, recipe.weight_decay),
+            lr=recipe.rate * self.global_batch / recipe.batch,
+            momentum=recipe.momentum,
+            nesterov=True,
+        )
+        schedule = LambdaLR(optimizer, lambda step: recipe.factor(step / total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        video: str | os.PathLike,
+        top: int = 5,
+        *,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> list[Prediction]:
+        """The likeliest classes of a video file, best first, by the model's test protocol.
+
+        Args:
+            video: any file that FFmpeg decodes.
+            top: how many classes.
+            clips: clips spread over the video; the spec's by default. One clip is several times faster and a little
+                less accurate.
+            crops: crops of each clip, 1 or 3; the spec's by default.
+
+        Raises:
+            zoo.VideoError: the file cannot be decoded.
+        """
+        spec = self.spec.replace(clips=clips or self.spec.clips, crops=crops or self.spec.crops)
+        was_training, _ = self.training, self.eval()
+        try:
+            total = torch.zeros(self.num_classes, device=self.device)
+            for clip in range(spec.clips):  # one clip at a time: memory does not grow with their number
+                views = test_views(video, spec, clip).to(self.device)
+                total += self.view_scores(self.normalize(views)).sum(0)
+        finally:
+            self.train(was_training)
+        scores, numbers = (total / spec.views).topk(min(top, self.num_classes))
+        return [Prediction(self.label(n), s, n) for s, n in zip(scores.tolist(), numbers.tolist(), strict=True)]
+
+    def replace_head(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
+        """A fresh head for other classes on the same trunk, as fine-tuning wants it."""
+        self.num_classes = num_classes
+        self.head = ClassifierHead(self.trunk.out_channels, num_classes, self.head.dropout.p)
+        self.labels = tuple(labels) if labels else None

@@ -1,0 +1,398 @@
+"""Non-local neural networks (Wang, Girshick, Gupta, He, CVPR 2018).
+
+A ResNet over video, either frame by frame with pooling in time (C2D) or with its kernels inflated over three frames
+(I3D), in which *non-local blocks* let every position of a feature map look at every other one in space and time:
+``y_i = 1/C(x) sum_j f(x_i, x_j) g(x_j)`` (Eq. 1), ``z_i = W_z y_i + x_i`` (Eq. 6).
+
+The networks are those of the authors' release, because its weights are; where the paper's text says otherwise
+(`zoo.networks` notes each place) the release is followed. PySlowFast's and MMAction2's networks differ in padding,
+pooling and scale: they are the same parts with other options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from torch import Tensor
+
+from zoo.methods import nonlocal_keys
+from zoo.methods.base import Recipe
+from zoo.methods.classifier import VideoClassifier
+from zoo.networks.nonlocal_block import Extent, Instantiation
+from zoo.networks.norm import Norm
+from zoo.networks.resnet3d import Inflation, Layout, ResNet3d, nonlocal_places
+from zoo.registry import register
+from zoo.spec import VideoSpec
+
+Clip = Literal["32x2", "8x8", "32x4", "128x1"]
+Flavour = Literal["release", "pyslowfast", "pyslowfast_nopool", "mmaction"]
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+class NonLocalNet(VideoClassifier):
+    """A C2D or I3D classifier with or without non-local blocks; reads every published format of its weights."""
+
+    @staticmethod
+    def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Published names to ours, whichever release ``state`` is from (see `zoo.methods.nonlocal_keys`)."""
+        return nonlocal_keys.convert(state)
+
+
+def recipe_of(clip: Clip, flavour: Flavour = "release") -> Recipe:
+    """Section 4.1 and the release: 64 clips at 0.01 for the short clips, 16 at 0.0025 for the long ones."""
+    if flavour in ("pyslowfast", "pyslowfast_nopool"):
+        # From scratch: 196 epochs of 234,643 videos, 64 at a time, the first 34 with a rising rate.
+        return Recipe(rate=0.1, iterations=718_594, schedule="cosine", warmup=124_654)
+    if flavour == "mmaction":
+        return Recipe(iterations=384_600, milestones=(153_840, 307_680))  # 100 epochs, steps after 40 and 80
+    return Recipe(rate=0.0025, batch=16) if clip in ("32x4", "128x1") else Recipe()
+
+
+@register("c2d_r50", paper="wang2018nonlocal", aliases=("c2d",), summary="C2D ResNet-50, 32 x 2 frames")
+@register("c2d_r50_8x8", paper="wang2018nonlocal", clip="8x8", summary="C2D ResNet-50, 8 x 8 frames")
+@register("c2d_r50_32x4", paper="wang2018nonlocal", clip="32x4", summary="C2D ResNet-50, 32 x 4 frames")
+@register("c2d_r50_128x1", paper="wang2018nonlocal", clip="128x1", summary="C2D ResNet-50, 128 x 1 frames")
+@register("c2d_r101", paper="wang2018nonlocal", depth=101, summary="C2D ResNet-101, 32 x 2 frames")
+@register("c2d_r101_8x8", paper="wang2018nonlocal", depth=101, clip="8x8", summary="C2D ResNet-101, 8 x 8 frames")
+@register("c2d_r101_32x4", paper="wang2018nonlocal", depth=101, clip="32x4", summary="C2D ResNet-101, 32 x 4 frames")
+@register("c2d_r101_128x1", paper="wang2018nonlocal", depth=101, clip="128x1", summary="C2D ResNet-101, 128 x 1 frames")
+@register(
+    "nonlocal_c2d_r50",
+    paper="wang2018nonlocal",
+    aliases=("nonlocal_c2d",),
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-50, 32 x 2 frames",
+)
+@register(
+    "nonlocal_c2d_r50_8x8",
+    paper="wang2018nonlocal",
+    clip="8x8",
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-50, 8 x 8 frames",
+)
+@register(
+    "nonlocal_c2d_r50_32x4",
+    paper="wang2018nonlocal",
+    clip="32x4",
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-50, 32 x 4 frames",
+)
+@register(
+    "nonlocal_c2d_r50_128x1",
+    paper="wang2018nonlocal",
+    clip="128x1",
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-50, 128 x 1 frames",
+)
+@register(
+    "nonlocal_c2d_r101",
+    paper="wang2018nonlocal",
+    depth=101,
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-101, 32 x 2 frames",
+)
+@register(
+    "nonlocal_c2d_r101_8x8",
+    paper="wang2018nonlocal",
+    depth=101,
+    clip="8x8",
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-101, 8 x 8 frames",
+)
+@register(
+    "nonlocal_c2d_r101_32x4",
+    paper="wang2018nonlocal",
+    depth=101,
+    clip="32x4",
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-101, 32 x 4 frames",
+)
+@register(
+    "nonlocal_c2d_r101_128x1",
+    paper="wang2018nonlocal",
+    depth=101,
+    clip="128x1",
+    nonlocal_blocks=5,
+    summary="C2D with 5 non-local blocks, ResNet-101, 128 x 1 frames",
+)
+@register(
+    "i3d_r50",
+    paper="wang2018nonlocal",
+    aliases=("i3d",),
+    inflate="3x1x1",
+    summary="I3D (3x1x1) ResNet-50, 32 x 2 frames",
+)
+@register(
+    "i3d_r50_8x8", paper="wang2018nonlocal", inflate="3x1x1", clip="8x8", summary="I3D (3x1x1) ResNet-50, 8 x 8 frames"
+)
+@register(
+    "i3d_r50_32x4",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    clip="32x4",
+    summary="I3D (3x1x1) ResNet-50, 32 x 4 frames",
+)
+@register(
+    "i3d_r50_128x1",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    clip="128x1",
+    summary="I3D (3x1x1) ResNet-50, 128 x 1 frames",
+)
+@register(
+    "i3d_r101", paper="wang2018nonlocal", inflate="3x1x1", depth=101, summary="I3D (3x1x1) ResNet-101, 32 x 2 frames"
+)
+@register(
+    "i3d_r101_8x8",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    depth=101,
+    clip="8x8",
+    summary="I3D (3x1x1) ResNet-101, 8 x 8 frames",
+)
+@register(
+    "i3d_r101_32x4",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    depth=101,
+    clip="32x4",
+    summary="I3D (3x1x1) ResNet-101, 32 x 4 frames",
+)
+@register(
+    "i3d_r101_128x1",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    depth=101,
+    clip="128x1",
+    summary="I3D (3x1x1) ResNet-101, 128 x 1 frames",
+)
+@register(
+    "nonlocal_i3d_r50",
+    paper="wang2018nonlocal",
+    aliases=("nonlocal_i3d",),
+    inflate="3x1x1",
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 32 x 2 frames",
+)
+@register(
+    "nonlocal_i3d_r50_8x8",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    clip="8x8",
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 8 x 8 frames",
+)
+@register(
+    "nonlocal_i3d_r50_32x4",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    clip="32x4",
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 32 x 4 frames",
+)
+@register(
+    "nonlocal_i3d_r50_128x1",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    clip="128x1",
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 128 x 1 frames",
+)
+@register(
+    "nonlocal_i3d_r101",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    depth=101,
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 32 x 2 frames",
+)
+@register(
+    "nonlocal_i3d_r101_8x8",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    depth=101,
+    clip="8x8",
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 8 x 8 frames",
+)
+@register(
+    "nonlocal_i3d_r101_32x4",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    depth=101,
+    clip="32x4",
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 32 x 4 frames",
+)
+@register(
+    "nonlocal_i3d_r101_128x1",
+    paper="wang2018nonlocal",
+    inflate="3x1x1",
+    depth=101,
+    clip="128x1",
+    nonlocal_blocks=5,
+    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 128 x 1 frames",
+)
+@register(
+    "i3d_3x3x3_r50",
+    paper="wang2018nonlocal",
+    inflate="3x3x3",
+    summary="I3D (3x3x3, table 5.2e) ResNet-50, 32 x 2 frames",
+)
+@register(
+    "i3d_3x3x3_r101",
+    paper="wang2018nonlocal",
+    inflate="3x3x3",
+    depth=101,
+    summary="I3D (3x3x3, table 5.2e) ResNet-101, 32 x 2 frames",
+)
+@register(
+    "slowfast_c2d_r50_8x8",
+    paper="fan2020pyslowfast",
+    clip="8x8",
+    flavour="pyslowfast_nopool",
+    summary="C2D ResNet-50 as PySlowFast builds it, no pooling in time",
+)
+@register(
+    "slowfast_i3d_r50_8x8",
+    paper="fan2020pyslowfast",
+    inflate="3x1x1",
+    clip="8x8",
+    flavour="pyslowfast",
+    summary="I3D ResNet-50 as PySlowFast builds it",
+)
+@register(
+    "slowfast_nonlocal_i3d_r50_8x8",
+    paper="fan2020pyslowfast",
+    inflate="3x1x1",
+    clip="8x8",
+    nonlocal_blocks=5,
+    flavour="pyslowfast",
+    summary="I3D ResNet-50 with 5 non-local blocks as PySlowFast builds it",
+)
+@register(
+    "mmaction_i3d_r50",
+    paper="mmaction2020",
+    inflate="3x1x1",
+    flavour="mmaction",
+    summary="I3D ResNet-50 as MMAction2 builds it",
+)
+@register(
+    "mmaction_nonlocal_i3d_r50",
+    paper="mmaction2020",
+    inflate="3x1x1",
+    nonlocal_blocks=5,
+    flavour="mmaction",
+    summary="I3D ResNet-50 with 5 embedded gaussian blocks as MMAction2 builds it",
+)
+@register(
+    "mmaction_nonlocal_i3d_r50_dot_product",
+    paper="mmaction2020",
+    inflate="3x1x1",
+    nonlocal_blocks=5,
+    flavour="mmaction",
+    instantiation="dot_product",
+    summary="I3D ResNet-50 with 5 dot product blocks as MMAction2 builds it",
+)
+@register(
+    "mmaction_nonlocal_i3d_r50_gaussian",
+    paper="mmaction2020",
+    inflate="3x1x1",
+    nonlocal_blocks=5,
+    flavour="mmaction",
+    instantiation="gaussian",
+    summary="I3D ResNet-50 with 5 gaussian blocks as MMAction2 builds it",
+)
+def nonlocal_net(
+    inflate: Inflation | None = None,
+    depth: int = 50,
+    clip: Clip = "32x2",
+    nonlocal_blocks: int = 0,
+    stages: list[str] | None = None,
+    instantiation: Instantiation = "embedded_gaussian",
+    attention: Extent = "spacetime",
+    norm: Norm | None = None,
+    flavour: Flavour = "release",
+    num_classes: int = 400,
+    dropout: float = 0.5,
+    learning_rate: float | None = None,
+) -> NonLocalNet:
+    """A network of tables 5.2 to 5.4.
+
+    Args:
+        inflate: None for C2D; ``"3x1x1"`` or ``"3x3x3"`` for the two inflations of table 5.2e.
+        depth: 50 or 101.
+        clip: frames x stride. The long clips (32x4, 128x1) have frozen norms and, in res3, groups of 4 frames that
+            attend to themselves only.
+        nonlocal_blocks: 0, 1, 5 or 10, at the paper's places (table 5.2c).
+        stages: with one block, the stage that it is in (table 5.2b); res4 by default.
+        instantiation: the pairwise function (table 5.2a).
+        attention: over space, time or both (table 5.2d).
+        norm: ``"bn"`` trains batch norm, ``"frozen"`` keeps its statistics, ``"affine"`` has folded them away; by
+            default ``"bn"`` for the short clips and ``"affine"`` for the long ones, as the release has them.
+        flavour: whose padding, pooling and scale.
+        num_classes: of the head.
+        dropout: before the head.
+        learning_rate: at the recipe's batch, in place of the recipe's own.
+    """
+    frames, stride = map(int, clip.split("x"))
+    long = clip in ("32x4", "128x1")
+    norm = norm or ("affine" if long else "bn")
+    options: dict[str, Any] = {"instantiation": instantiation, "attention": attention}
+    if flavour == "mmaction":
+        options |= {"pool_position": "after", "scale": False, "out_bias": False}
+    layout = flavour if flavour != "release" else "sparse" if clip in ("8x8", "32x4") else "paper"
+    trunk = ResNet3d(
+        depth,
+        inflate=inflate,
+        layout=layout,
+        nonlocal_after=nonlocal_places(depth, nonlocal_blocks, stages),
+        nonlocal_options=options,
+        # The release groups res3 where norms are frozen; the two other extents leave no clip to cut.
+        temporal_groups={"res3": 4} if long and attention == "spacetime" else None,
+        norm=norm,
+    )
+    spec = VideoSpec(frames=frames, stride=stride, **(IMAGENET if flavour == "mmaction" else {}))
+    recipe = recipe_of(clip, flavour)
+    if learning_rate is not None:
+        recipe = replace(recipe, rate=learning_rate)
+    return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=dropout, recipe=recipe)
+
+
+@register("i3d_tiny", paper="wang2018nonlocal", summary="a tiny I3D for the sandbox")
+@register(
+    "nonlocal_i3d_tiny", paper="wang2018nonlocal", nonlocal_blocks=1, summary="its twin with a non-local block in res3"
+)
+def tiny(nonlocal_blocks: int = 0, num_classes: int = 8, learning_rate: float | None = None) -> NonLocalNet:
+    """A few hundred thousand parameters on 16 x 2 frames of 48 pixels, trained on the sandbox in minutes on a laptop.
+
+    Args:
+        nonlocal_blocks: 1 puts one after res3, 0 leaves it out.
+        num_classes: of the head; the sandbox has 8.
+        learning_rate: at the recipe's batch, in place of the recipe's own.
+    """
+    trunk = ResNet3d(
+        inflate="3x1x1",
+        layout=Layout((5, 7, 7), (1, 2, 2), (1, 3, 3), (1, 2, 2), (0, 0, 0), 2),
+        nonlocal_after={"res3": (0,)} if nonlocal_blocks else {},
+        nonlocal_options={"sub_sample": False},
+        widths=(16, 16, 32, 64),
+        blocks=(1, 1, 1, 1),
+    )
+    # Not mirrored: that would turn a left turn into a right one under the same label.
+    spec = VideoSpec(
+        frames=16,
+        stride=2,
+        crop=48,
+        short_side=(54, 54),
+        test_crop=48,
+        test_short_side=54,
+        clips=2,
+        crops=1,
+        flip=False,
+    )
+    recipe = Recipe(rate=learning_rate or 0.1, batch=32, iterations=960, schedule="cosine", warmup=48)
+    return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=0.0, recipe=recipe)
