@@ -305,7 +305,7 @@ class _Fields:
         self.values = dict(values)
 
     def take(self, key: str, check: Callable[[Any], Any], default: Any = MISSING) -> Any:
-        """The checked value of a field. Without a default it must be there; null is allowed where the default is None."""
+        """A field's checked value. Without a default it must be there; null is allowed where None is the default."""
         if key not in self.values:
             if default is MISSING:
                 self.fail(key, "is missing; add it")
@@ -412,7 +412,7 @@ def _one_of(known: tuple[str, ...]) -> Callable[[Any], str]:
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """PyYAML's safe loader (the fast one where it is built), which would quietly keep the last of two entries of one name; here that is an error."""
+    """PyYAML's safe loader, the fast one where it is built, and one that does not keep the last of two equal keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

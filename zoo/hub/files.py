@@ -1,0 +1,78 @@
+"""Files on disk: their hash, writing them whole or not at all, and what to say when the disk refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.errors import FetchError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def cache_root() -> Path:
+    """Where downloads and conversions are kept: ``ZOO_CACHE``, else ``~/.cache/videozoo``."""
+    return Path(os.environ.get("ZOO_CACHE") or "~/.cache/videozoo").expanduser()
+
+
+def sha256_of(path: Path | str) -> str:
+    """The SHA-256 of a file in hex, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_known_hashes: dict[tuple[str, int, int], str] = {}
+
+
+def sha256_once(path: Path | str) -> str:
+    """`sha256_of`, computed once a process for as long as the file's size and modification time stay the same."""
+    stat = os.stat(path)
+    key = (os.path.realpath(path), stat.st_size, stat.st_mtime_ns)
+    if key not in _known_hashes:
+        _known_hashes[key] = sha256_of(path)
+    return _known_hashes[key]
+
+
+def write_whole(path: Path, *chunks: bytes | memoryview) -> None:
+    """Writes a file so that nobody ever sees half of it: under another name in the same folder first, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the disk may say while ``path`` is being written into a `FetchError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            problem = f"the disk or quota is full ({_free(path)})"
+            remedy = "Free some space there, or set ZOO_CACHE to a folder on a larger disk"
+        elif error.errno in _READ_ONLY:
+            problem = "it may not be written to"
+            remedy = "Make it writable, or set ZOO_CACHE to a folder that is"
+        else:
+            problem, remedy = "it is not a usable folder", "Set ZOO_CACHE to one that is"
+        raise FetchError(f"cannot write {path.name} into {path.parent}: {problem}: {error}. {remedy}.") from error
+
+
+def _free(path: Path) -> str:
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    return f"{shutil.disk_usage(folder).free / 2**20:.0f} MiB free in {folder}"

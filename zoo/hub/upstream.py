@@ -1,0 +1,111 @@
+"""Weights as others publish them, read without running anything that they contain.
+
+A file is recognised by its first bytes, never by its name:
+
+- ``caffe2``: the python-2 pickle ``{"blobs": {name: array}}`` of video-nonlocal-net and PySlowFast (`zoo.hub.caffe2`);
+- ``torch``: what ``torch.save`` wrote, read with ``weights_only=True``, its ``state_dict`` unwrapped;
+- ``lightning``: the same, written by a Lightning trainer;
+- ``safetensors``: read as it is.
+
+Everything else is a `WeightsError` that says what the file is, as far as its first bytes tell, and what to do.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.errors import WeightsError
+from zoo.hub.caffe2 import read_caffe2
+
+_LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save wrote first before 1.6
+_WRAPPERS = ("state_dict", "model_state", "model")
+_NOT_WEIGHTS = {
+    b"<": "a web page (a login or error page saved in place of the file?); download it again",
+    b"version https://git-lfs": "a git-lfs pointer, not the file that it points to; run `git lfs pull`",
+    b"\x1f\x8b": "a gzip archive; unpack it and give the file inside",
+    b"BZh": "a bzip2 archive; unpack it and give the file inside",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive; unpack it and give the file inside",
+}
+
+
+def read_foreign(path: Path | str) -> tuple[str, dict[str, Tensor]]:
+    """The format of a weight file and its tensors by their upstream names, on the CPU; other entries are left out.
+
+    Raises:
+        WeightsError: no weight file, a broken one, or one that wants code to be run. The message names the file.
+    """
+    path = Path(path)
+    kind = recognise(path)
+    content = {"caffe2": _read_caffe2, "torch": _read_torch, "safetensors": _read_safetensors}[kind](path)
+    if kind == "torch" and "pytorch-lightning_version" in content:
+        kind = "lightning"
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        keys = ", ".join(map(str, list(content)[:12])) or "nothing"
+        raise WeightsError(f"{path} ({kind}) holds no tensors by name, only {keys}. Give a file with a state dict.")
+    if all(name.startswith("module.") for name in state):  # saved from inside DataParallel
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return kind, state
+
+
+def recognise(path: Path | str) -> str:
+    """The format of a file by its content: ``caffe2``, ``torch`` or ``safetensors``."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}. Check the path.") from error
+    if start.startswith(_LEGACY_TORCH) or (start.startswith(b"PK") and zipfile.is_zipfile(path)):
+        return "torch"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return "safetensors"
+    if re.match(rb"\x80[\x02-\x05]|[(}]", start):  # a pickle: protocol 2 and up, or the dict that opens an older one
+        return "caffe2"
+    found = next((what for magic, what in _NOT_WEIGHTS.items() if start.lstrip().startswith(magic)), None)
+    if start.startswith(b"PK"):
+        found = "a zip archive that is cut off; download it again"
+    if not start:
+        found = "empty; download it again"
+    raise WeightsError(
+        f"{path} is {found or f'no weight file that the zoo knows (it starts with {start[:8]!r})'}. "
+        "Known: Caffe2 .pkl, PyTorch .pth/.pyth/.pt, Lightning .ckpt, .safetensors."
+    )
+
+
+def _read_caffe2(path: Path) -> dict[str, Any]:
+    return {name: torch.from_numpy(values) for name, values in read_caffe2(path).items()}
+
+
+def _read_torch(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if refused := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
+            raise WeightsError(
+                f"{path} is refused: it wants {refused[1]} to be called while it is read. Weights are tensors and "
+                "plain values; get the file from its publisher, or save its state dict alone."
+            ) from error
+        raise WeightsError(f"{path} cannot be read as a PyTorch file: {error}. Download it again.") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise WeightsError(f"{path} is a damaged PyTorch file: {error}. Download it again.") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dict. Save `model.state_dict()`.")
+    return content
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    from zoo.hub.weights import read_weights
+
+    return read_weights(path)[0]
