@@ -1,0 +1,270 @@
+"""The embedded data: small action videos that the zoo renders itself, laid out exactly like the Kinetics release.
+
+Two textured sprites stand in opposite corners of a restless scene. Early in the video one of them, the leader, travels
+a short way; after a pause in which nothing travels, the other one, the follower, does too. The class says how the
+follower's way relates to the leader's (same, opposite, a left turn, a right turn) and how both move (gliding or
+hopping). Either way alone is uniformly distributed in every class, so no frame, no colour, no corner and no single
+movement tells the relation: it lives in a pair of events far apart in space and time, whose order matters. A sum of
+local evidence cannot express that; a comparison of all positions with all positions (the non-local block) can.
+
+Everything follows from a seed: the same seed gives the same bytes on the same machine and encoder.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import numpy as np
+
+from zoo.errors import DataError
+
+MANNERS = ("gliding", "hopping")
+TURNS = {
+    "left turn": 1,
+    "opposite way": 2,
+    "right turn": 3,
+    "same way": 0,
+}  # quarter turns, counter-clockwise on screen
+CLASSES = tuple(f"{manner} {turn}" for manner in MANNERS for turn in TURNS)  # in alphabetical order, as Kinetics counts
+TRAIN, VAL = 1536, 384
+SIZE, FPS, FRAMES = 80, 18, 36  # pixels, frames per second, frames in a video: two seconds
+
+DESCRIPTION = (
+    f"Synthetic videos rendered by zoo.data.sandbox, no recordings of people: {SIZE}x{SIZE} pixels, {FRAMES} frames, "
+    "H.264. One sprite travels; after a pause the sprite in the opposite corner does. The eight classes are the "
+    "relation of the two directions (same, opposite, left turn, right turn) times the manner (gliding, hopping). "
+    "Scores compare models that were trained on these videos and say nothing about real actions; a model that only "
+    "adds up local evidence can tell the manner but must guess the relation: 25% top-1."
+)
+
+_RECIPE = 1  # raised whenever the rendered pixels change
+_MARKER = "sandbox.json"
+_CORNERS = ((24, 24), (56, 24), (56, 56), (24, 56))
+_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+def render_kinetics(root: str | Path, seed: int = 0, train: int = TRAIN, val: int = VAL, workers: int = 2) -> Path:
+    """Render what is not there yet of a sandbox data set in the Kinetics layout, and return its root.
+
+    Written are ``train.csv`` and ``val.csv`` with the official columns (label, youtube_id, time_start, time_end, split,
+    is_cc) and ``<split>/<class_name>/<id>_<start>_<end>.mp4``. Files appear whole or not at all; a split counts as
+    complete only when ``sandbox.json`` says so, which is written last. An interrupted render goes on where it stopped.
+
+    Args:
+        root: the data set's folder; missing, empty, or an earlier render of the same seed and sizes.
+        seed: what every random choice follows from.
+        train: videos in the training split; 0 leaves the split alone. A multiple of 32 is balanced over
+            classes and directions.
+        val: the same for the validation split.
+        workers: processes that render; 1 renders in this one.
+
+    Raises:
+        DataError: ``root`` holds something else, or the sandbox by another recipe.
+    """
+    root = Path(root)
+    state = _read_marker(root, seed)
+    for split, count in (("train", train), ("val", val)):
+        done = state["complete"].get(split)
+        if done not in (None, count) and count:
+            raise DataError(
+                f"{root} holds a sandbox with {done} {split} videos, not {count}; ask for {done} or for another folder."
+            )
+        if done is not None or not count:
+            continue
+        _render_split(root, seed, split, count, workers)
+        state["complete"][split] = count
+        _write_whole(root / _MARKER, json.dumps(state, indent=1).encode())
+    return root
+
+
+def _read_marker(root: Path, seed: int) -> dict:
+    """The state of ``root``: its recipe and its complete splits; written afresh for a new or empty folder."""
+    ours = {"description": DESCRIPTION, "recipe": _RECIPE, "seed": seed, "complete": {}}
+    marker = root / _MARKER
+    if marker.exists():
+        state = json.loads(marker.read_text())
+        if (state["recipe"], state["seed"]) != (_RECIPE, seed):
+            theirs = f"recipe {state['recipe']}, seed {state['seed']}"
+            raise DataError(
+                f"{root} holds the sandbox of {theirs}, not recipe {_RECIPE}, seed {seed}; name another folder."
+            )
+        return state
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise DataError(f"{root} is not empty and not a sandbox; name a new or an empty folder to render into.")
+    root.mkdir(parents=True, exist_ok=True)
+    _write_whole(marker, json.dumps(ours, indent=1).encode())
+    return ours
+
+
+def _render_split(root: Path, seed: int, split: str, count: int, workers: int) -> None:
+    items = [_describe(seed, split, index) for index in range(count)]
+    for label in CLASSES:
+        (root / split / label.replace(" ", "_")).mkdir(parents=True, exist_ok=True)
+    missing = [item for item in items if not (root / item.path).exists()]
+    if workers > 1:
+        # Spawned, not forked: a fork would break the threads that the caller may hold (a decoder's, torch's).
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            list(pool.map(partial(_render_file, root), missing, chunksize=16))
+    else:
+        for item in missing:
+            _render_file(root, item)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("label", "youtube_id", "time_start", "time_end", "split", "is_cc"))
+    writer.writerows((CLASSES[item.label], item.name, item.start, item.end, split, 0) for item in items)
+    _write_whole(root / f"{split}.csv", table.getvalue().encode())
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video of a split: which class, which leading direction, and what it is called."""
+
+    split: str
+    label: int  # index into CLASSES
+    heading: int  # the leader's direction in quarter turns from "to the right"
+    name: str  # eleven letters, as YouTube's
+    start: int  # seconds into the video that it claims to be cut from
+    seed: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        return self.start + FRAMES // FPS
+
+    @property
+    def path(self) -> str:
+        """Relative to the data set's root."""
+        folder = CLASSES[self.label].replace(" ", "_")
+        return f"{self.split}/{folder}/{self.name}_{self.start:06d}_{self.end:06d}.mp4"
+
+
+def _describe(seed: int, split: str, index: int) -> Item:
+    """Video ``index`` of a split. Labels and headings cycle, so that any 32 neighbours hold every pair of them once."""
+    key = (seed, ("train", "val").index(split), index)
+    rng = np.random.default_rng((*key, 0))
+    name = "".join(_ID_LETTERS[i] for i in rng.integers(len(_ID_LETTERS), size=11))
+    heading = index // len(CLASSES) % 4
+    return Item(split, index % len(CLASSES), heading, name, int(rng.integers(300)), (*key, 1))
+
+
+def _render_file(root: Path, item: Item) -> None:
+    _write_whole(root / item.path, encode(render_frames(item)))
+
+
+def render_frames(item: Item) -> np.ndarray:
+    """The pictures of one video, uint8 ``[T, H, W, 3]``."""
+    rng = np.random.default_rng(item.seed)
+    manner, turn = CLASSES[item.label].split(" ", 1)
+    corner = int(rng.integers(4))
+    frames = _background(rng)
+    level = float(frames.mean())
+    headings = (item.heading, (item.heading + TURNS[turn]) % 4)
+    onsets = (
+        int(rng.integers(1, 4)),
+        int(rng.integers(23, 26)),
+    )  # the first ends at 11, the second starts at 23 or later
+    travellers = [
+        _travel(rng, _CORNERS[place % 4], heading, onset, manner)
+        for place, heading, onset in zip((corner, corner + 2), headings, onsets, strict=True)
+    ]
+    bystanders = [_stay(rng, _CORNERS[place % 4]) for place in (corner + 1, corner + 3)]
+    for way in bystanders + travellers:
+        _paint(rng, frames, way, level)
+    return np.clip(frames + 0.5, 0, 255).astype(np.uint8)
+
+
+def _background(rng: np.random.Generator) -> np.ndarray:
+    """A soft random colour field whose brightness drifts, float32 ``[T, H, W, 3]``."""
+    coarse = rng.uniform(-30, 30, (5, 5, 3)) + rng.uniform(30, 110, 3)
+    at = np.linspace(0, 4, SIZE)
+    weights = np.clip(1 - np.abs(at[:, None] - np.arange(5)), 0, 1)  # bilinear: [SIZE, 5]
+    field = np.einsum("hi,wj,ijc->hwc", weights, weights, coarse) + rng.normal(0, 3, (SIZE, SIZE, 1))
+    drift = rng.uniform(-12, 12) * np.linspace(-1, 1, FRAMES)
+    return (field[None] + drift[:, None, None, None]).astype(np.float32)
+
+
+def _travel(rng: np.random.Generator, corner: tuple[int, int], heading: int, onset: int, manner: str) -> np.ndarray:
+    """Where a travelling sprite is, ``[T, 2]`` as x, y in pixels: still, then eight frames on its way, then still."""
+    elapsed = np.clip(np.arange(FRAMES) - onset, 0, 8)
+    if manner == "hopping":
+        elapsed = elapsed // 4 * 4  # the same way in the same time, in two hops
+    length = rng.uniform(24, 30) * (elapsed / 8 - 0.5)
+    angle = heading * math.pi / 2
+    direction = np.array([math.cos(angle), -math.sin(angle)])  # y points down on screen
+    return corner + rng.uniform(-2, 2, 2) + length[:, None] * direction
+
+
+def _stay(rng: np.random.Generator, corner: tuple[int, int]) -> np.ndarray:
+    """Where a bystander is: it trembles about its place and never gets anywhere."""
+    return corner + rng.uniform(-6, 6, 2) + rng.choice([0.0, 0.5, 1.0]) * rng.standard_normal((FRAMES, 2))
+
+
+def _paint(rng: np.random.Generator, frames: np.ndarray, way: np.ndarray, level: float) -> None:
+    """Paint one sprite of random shape, size, colours and stripes along its ``way`` onto ``frames``, in place."""
+    radius = rng.uniform(7, 11)
+    light = level + rng.uniform(80, 140) + rng.uniform(-30, 30, 3)  # lighter than the background: it can be seen
+    dark = light + rng.uniform(-50, 30, 3)
+    tilt, pitch, phase = rng.uniform(0, 2 * math.pi), rng.uniform(0.4, 1.2), rng.uniform(0, 2 * math.pi)
+    shape = _SHAPES[int(rng.integers(len(_SHAPES)))]
+    way = way.astype(np.float32)
+    left, top = np.floor(way.min(0) - 1.5 * radius).astype(int).clip(0)  # the window that the sprite ever touches
+    right, bottom = np.ceil(way.max(0) + 1.5 * radius).astype(int).clip(max=SIZE)
+    window = frames[:, top:bottom, left:right]
+    x = (np.arange(left, right, dtype=np.float32) - way[:, :1])[:, None, :]  # [T, 1, W], relative to the sprite
+    y = (np.arange(top, bottom, dtype=np.float32) - way[:, 1:])[:, :, None]  # [T, H, 1]
+    cover = np.clip(0.5 - shape(x, y, radius), 0, 1)[..., None]  # distance to the edge in pixels -> smooth edge
+    stripes = 0.5 + 0.5 * np.sin(pitch * (math.cos(tilt) * x + math.sin(tilt) * y) + phase)[..., None]
+    window += cover * (dark.astype(np.float32) + stripes * (light - dark).astype(np.float32) - window)
+
+
+# Signed distances (about, in pixels; negative inside) to the outline of each shape.
+_SHAPES = (
+    lambda x, y, r: np.hypot(x, y) - r,
+    lambda x, y, r: np.maximum(np.abs(x), np.abs(y)) - 0.85 * r,
+    lambda x, y, r: 0.7 * (np.abs(x) + np.abs(y) - 1.25 * r),
+    lambda x, y, r: np.abs(np.hypot(x, y) - 0.7 * r) - 0.35 * r,
+    lambda x, y, r: np.minimum(
+        np.maximum(np.abs(x) - r, np.abs(y) - 0.4 * r), np.maximum(np.abs(y) - r, np.abs(x) - 0.4 * r)
+    ),
+)
+
+
+# One thread, as frame threads change the bits; no macroblock tree, whose decisions vary from call to call.
+_ENCODER = {"preset": "veryfast", "crf": "20", "threads": "1", "x264-params": "mbtree=0"}
+
+
+def encode(frames: np.ndarray) -> bytes:
+    """An mp4 file with one H.264 stream (4:2:0, as the web has it) from uint8 RGB ``[T, H, W, 3]`` with even sides."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=FPS, options=_ENCODER)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for packet in _packets(stream, frames):
+            container.mux(packet)
+    return file.getvalue()
+
+
+def _packets(stream: av.VideoStream, frames: np.ndarray) -> Iterator[av.Packet]:
+    for picture in frames:
+        yield from stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+    yield from stream.encode()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, even when two processes write it at once."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
