@@ -17,6 +17,10 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+class NoPlaceError(FetchError):
+    """The disk refuses: read-only, full, or no folder."""
+
+
 def cache_root() -> Path:
     """Where downloads and conversions are kept: ``ZOO_CACHE``, else ``~/.cache/videozoo``."""
     return Path(os.environ.get("ZOO_CACHE") or "~/.cache/videozoo").expanduser()
@@ -58,7 +62,7 @@ def write_whole(path: Path, *chunks: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns what the disk may say while ``path`` is being written into a `FetchError` with a remedy."""
+    """Turns what the disk may say while ``path`` is being written into a `NoPlaceError` with a remedy."""
     try:
         yield
     except OSError as error:
@@ -70,7 +74,7 @@ def writing(path: Path) -> Iterator[None]:
             remedy = "Make it writable, or set ZOO_CACHE to a folder that is"
         else:
             problem, remedy = "it is not a usable folder", "Set ZOO_CACHE to one that is"
-        raise FetchError(f"cannot write {path.name} into {path.parent}: {problem}: {error}. {remedy}.") from error
+        raise NoPlaceError(f"cannot write {path.name} into {path.parent}: {problem}: {error}. {remedy}.") from error
 
 
 def _free(path: Path) -> str:
