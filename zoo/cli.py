@@ -196,7 +196,7 @@ def _info(a: argparse.Namespace) -> None:
 
 
 def _predict(a: argparse.Namespace) -> int:
-    from zoo.data.video import find_videos
+    from zoo.data.folder import find_videos
 
     model = zoo.load(a.model, weights=a.weights).to(_device(a.device))
     failed, answers = 0, []

@@ -11,11 +11,11 @@ A split without its csv is read from its class folders alone.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.data.datamodule import VideoDataModule
+from zoo.data.folder import videos_by_stem
 from zoo.data.labels import class_names
 from zoo.data.loader import VideoRecord
 from zoo.data.sandbox import CLASSES as SANDBOX_CLASSES
@@ -25,7 +25,6 @@ from zoo.resources import cache_root
 from zoo.spec import VideoSpec
 
 _SPLITS = {"train": ("train", "train_256"), "val": ("val", "validate", "validation", "val_256")}
-_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
 class Kinetics(VideoDataModule):
@@ -52,7 +51,7 @@ class Kinetics(VideoDataModule):
             records = self._from_folders(folder)
             return records, len(records)
         wanted = self._read_csv(annotation)
-        paths = _videos_by_name(folder)
+        paths = videos_by_stem(folder)
         found = [VideoRecord(paths[name], label, name) for name, label in wanted if name in paths]
         # A few releases leave the times out of the file names.
         if not found:
@@ -93,12 +92,12 @@ class Kinetics(VideoDataModule):
             number = by_folder.get(place.name.replace(" ", "_"))
             if number is None:
                 raise DataError(f"{place}: the folder's name is none of the {len(by_folder)} classes.")
-            records += [VideoRecord(path, number, name) for name, path in sorted(_videos_by_name(place).items())]
+            records += [VideoRecord(path, number, name) for name, path in sorted(videos_by_stem(place).items())]
         return records
 
 
 class SandboxKinetics(Kinetics):
-    """The embedded videos in the Kinetics layout, rendered into the cache when no root is given; see `zoo.data.sandbox`."""
+    """The embedded videos in the Kinetics layout, rendered into the cache where no root is given."""
 
     classes: Sequence[str] = SANDBOX_CLASSES
     name = "sandbox_kinetics"
@@ -119,16 +118,3 @@ class SandboxKinetics(Kinetics):
         """Render what is not there yet; one process of a machine does it, the others wait."""
         if self._render:
             render_kinetics(self.root)
-
-
-def _videos_by_name(folder: Path) -> dict[str, Path]:
-    """File stem to path of every video below a folder, at most one folder down, without opening any."""
-    found: dict[str, Path] = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir():
-                found.update((p.stem, p) for p in path.iterdir() if p.suffix.lower() in _SUFFIXES)
-            elif path.suffix.lower() in _SUFFIXES:
-                found[path.stem] = path
-    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,6 +73,15 @@ class ZooModule(pl.LightningModule):
         self.labels: tuple[str, ...] | None = None
         self.arguments: dict[str, Any] = {}
         self._random_state: Tensor | None = None
+
+    @staticmethod
+    def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """A published state dict under our names; a method with published weights says how."""
+        raise WeightsError("nobody has published weights of this method in a foreign format, so none can be read.")
+
+    def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of another model as a start for this one; by default they must fit as they are."""
+        return dict(state)
 
     def normalize(self, clips: Tensor) -> Tensor:
         """Bytes ``[..., 3, T, H, W]`` in RGB to what the network was trained on: ``(x / 255 - mean) / std``."""

@@ -21,7 +21,7 @@ from zoo.methods import nonlocal_keys
 from zoo.methods.base import Recipe
 from zoo.methods.classifier import VideoClassifier
 from zoo.networks.nonlocal_block import Extent, Instantiation
-from zoo.networks.norm import Norm
+from zoo.networks.norm import Norm, fold_state
 from zoo.networks.resnet3d import Inflation, Layout, ResNet3d, nonlocal_places
 from zoo.registry import register
 from zoo.spec import VideoSpec
@@ -39,6 +39,17 @@ class NonLocalNet(VideoClassifier):
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
         """Published names to ours, whichever release ``state`` is from (see `zoo.methods.nonlocal_keys`)."""
         return nonlocal_keys.convert(state)
+
+    def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Another network's weights as a start for this one (section 4.1, "Longer clips" and the release).
+
+        Norms are folded where this network's are, and non-local blocks that the other network lacks start fresh.
+        """
+        own = self.state_dict()
+        if any(key.endswith("running_mean") for key in state) and not any(k.endswith("running_mean") for k in own):
+            state = fold_state(state)
+        fresh = {key: value for key, value in own.items() if ".nonlocal_blocks." in key}
+        return {**fresh, **state}
 
 
 def recipe_of(clip: Clip, flavour: Flavour = "release") -> Recipe:

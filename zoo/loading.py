@@ -1,0 +1,223 @@
+"""From a name to a model with weights in it: where the registry, the methods and the hub meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo import registry
+from zoo.data.labels import class_names
+from zoo.errors import FetchError, WeightsError
+from zoo.hub.fetch import local_weights
+from zoo.hub.manifest import Checkpoint, manifest
+from zoo.hub.upstream import read_foreign
+from zoo.hub.weights import load_strict, read_weights, save_weights
+from zoo.methods.base import ZooModule
+from zoo.networks.cost import cost
+from zoo.networks.inflate import from_timm, inflate_into
+from zoo.spec import VideoSpec
+
+
+def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooModule:
+    """A model with weights, in eval mode; see `zoo.load`."""
+    if str(name).startswith("hf://"):
+        return _from_repository(name, arguments)
+    if str(name).endswith(".ckpt"):
+        return _from_lightning(Path(name), arguments)
+    model, _, tag = str(name).partition(".")
+    model = registry.entry(model).name
+    if weights == "imagenet":
+        return _from_imagenet(model, arguments)
+    if weights is None or weights == "default":
+        found = manifest().get(f"{model}.{tag}") if tag else manifest().default(model)
+        return _from_checkpoint(model, found, arguments)
+    if (path := Path(weights)).is_file():
+        return _from_file(model, path, arguments)
+    if str(weights) in manifest():
+        return _from_checkpoint(model, manifest()[str(weights)], arguments)
+    head, _, tail = str(weights).partition(".")  # an alias before the dot is as good as the name
+    if tail and head in registry.list_models(head):
+        return _from_checkpoint(model, manifest().get(f"{registry.entry(head).name}.{tail}"), arguments)
+    raise FetchError(
+        f"weights {str(weights)!r}: no such file, and no checkpoint has that name. `zoo list --pretrained` shows the "
+        "checkpoints; 'imagenet' starts from inflated 2D weights."
+    )
+
+
+def convert(model: str, source: Path, target: Path) -> int:
+    """Turn a published file of ``model`` into safetensors at ``target``; returns the number of tensors.
+
+    Raises:
+        WeightsError: the file is unsafe, broken, of an unknown format, or does not fit the model.
+    """
+    module = registry.create(model, **_classes_of(state := _converter(model)(read_foreign(source)[1])))
+    load_strict(module, state)
+    save_weights(target, module.state_dict(), {"model": module.name, "source": source.name})
+    return len(state)
+
+
+def publish(name: str, repo: str, *, weights: str | None = None, private: bool = False) -> str:
+    """Push a model with its card to ``repo`` (``org/name``) on the hub; returns its address."""
+    from zoo.hub.publish import publish
+
+    return publish(load(name, weights), repo, private=private)
+
+
+def verify(name: str) -> Any:
+    """Hash, strict load and proof of one checkpoint; see `zoo.verify`."""
+    from zoo.hub.proof import verify
+
+    model, _, tag = name.partition(".")
+    model = registry.entry(model).name
+    found = manifest().get(f"{model}.{tag}") if tag else manifest().default(model)
+    return verify(found, registry.create(model, num_classes=found.num_classes), _converter(model))
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of a model.
+
+    Attributes:
+        name: the registered name.
+        summary: one line.
+        paper: citation key.
+        spec: what it wants to eat.
+        parameters: learned and frozen numbers in the network.
+        multiply_adds: of one training-size clip, counted with every product of the network.
+        checkpoints: every set of weights, the default first.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    spec: VideoSpec
+    parameters: int
+    multiply_adds: int
+    checkpoints: list[Checkpoint]
+
+    def facts(self) -> dict[str, str]:
+        """For people: a label and a text each."""
+        s = self.spec
+        return {
+            "what": self.summary,
+            "paper": self.paper,
+            "input": f"{s.frames} frames, every {s.stride}; {s.crop} x {s.crop} pixels; RGB",
+            "test": f"{s.clips} clips x {s.crops} crops of {s.test_crop} x {s.test_crop} pixels",
+            "parameters": f"{self.parameters:,}",
+            "multiply-adds": f"{self.multiply_adds / 1e9:.2f} G a clip",
+            "train": f"zoo fit --model {self.name} --data kinetics --data.root ROOT",
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return {
+            "name": self.name,
+            "summary": self.summary,
+            "paper": self.paper,
+            "spec": self.spec.to_dict(),
+            "parameters": self.parameters,
+            "multiply_adds": self.multiply_adds,
+            "checkpoints": [
+                {
+                    "name": c.name,
+                    "source": str(c.source),
+                    "license": c.license,
+                    "code_license": c.code_license,
+                    "trained_on": list(c.trained_on),
+                    "reported": c.reported.scores if c.reported else {},
+                    "measured": c.measured,
+                    "notes": c.notes,
+                }
+                for c in self.checkpoints
+            ],
+        }
+
+
+def info(name: str) -> Info:
+    """What is known of a model; see `Info`. Nothing is downloaded and no memory is spent on weights."""
+    entry = registry.entry(name.partition(".")[0])
+    with torch.device("meta"):
+        module = registry.create(entry.name)
+    spec = module.spec
+    parameters, multiply_adds = cost(module, (1, 3, spec.frames, spec.crop, spec.crop))
+    checkpoints = manifest().for_model(entry.name)
+    return Info(entry.name, entry.summary, entry.paper, spec, parameters, multiply_adds, checkpoints)
+
+
+def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -> ZooModule:
+    state, _ = read_weights(local_weights(found, _converter(found.model)))
+    module = registry.create(model, **{"num_classes": found.num_classes, **arguments})
+    labels = class_names(found.labels) if found.labels else None
+    if found.model != model:  # a start for training, as the long-clip models start from the short-clip ones
+        return _fill(module, module.adapt(state), labels)
+    module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **found.spec})
+    return _fill(module, state, labels)
+
+
+def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:
+    state = _converter(model)(read_foreign(path)[1])
+    module = registry.create(model, **{**_classes_of(state), **arguments})
+    return _fill(module, state, None)
+
+
+def _from_lightning(path: Path, arguments: dict[str, Any]) -> ZooModule:
+    """A checkpoint that `zoo fit` wrote knows its own name, arguments, spec and class names."""
+    _, state = read_foreign(path)
+    about = torch.load(path, map_location="cpu", weights_only=True).get("zoo")
+    if about is None:
+        raise WeightsError(f"{path} does not say which model it is; use zoo.load(MODEL, weights={str(path)!r}).")
+    module = registry.create(about["name"], **{**about["arguments"], **_classes_of(state), **arguments})
+    module.spec = VideoSpec.from_dict(about["spec"])
+    return _fill(module, state, about["labels"])
+
+
+def _from_repository(uri: str, arguments: dict[str, Any]) -> ZooModule:
+    from zoo.hub.publish import read_repo
+
+    config, path = read_repo(uri)
+    state, _ = read_weights(path)
+    module = registry.create(config["model"], **{**config["arguments"], **_classes_of(state), **arguments})
+    module.spec = VideoSpec.from_dict(config["spec"])
+    return _fill(module, state, config["labels"])
+
+
+def _from_imagenet(model: str, arguments: dict[str, Any]) -> ZooModule:
+    """The trunk from timm's 2D ResNet of the same depth, its kernels repeated over time and divided (section 3.2)."""
+    import timm
+
+    module = registry.create(model, **arguments)
+    depth = module.arguments.get("depth", 50)
+    source = f"resnet{depth}.tv_in1k"
+    try:
+        backbone = timm.create_model(source, pretrained=True)
+    except Exception as error:  # the hub's and the network's errors share no parent
+        raise FetchError(
+            f"timm could not fetch {source} ({error}). Fill the Hugging Face cache on a machine that has a network, or "
+            "start without imagenet weights."
+        ) from error
+    inflate_into(module.trunk, from_timm(backbone.state_dict()))
+    return module.eval()
+
+
+def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooModule:
+    """All of the state into the module; only a head of another width stays fresh."""
+    replaced = state["head.weight"].shape[0] != module.num_classes
+    load_strict(module, state, replaced_head=replaced)
+    module.labels = tuple(labels) if labels and not replaced else None
+    return module.eval()
+
+
+def _converter(model: str) -> Callable[[Mapping[str, Any]], dict[str, Tensor]]:
+    """Any published state dict of a model to one under our names (ours are left as they are)."""
+    with torch.device("meta"):
+        method = type(registry.create(model))
+    return lambda state: dict(state) if any(k.startswith("trunk.") for k in state) else method.upstream_keys(state)
+
+
+def _classes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+    return {"num_classes": state["head.weight"].shape[0]} if "head.weight" in state else {}
