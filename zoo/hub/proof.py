@@ -1,14 +1,14 @@
 """Proofs: a small input and the outputs that a model with the right weights must give for it.
 
 A proof is a sealed safetensors file (`zoo.hub.weights`) of ``input/<argument>`` and ``output/<name>`` tensors that
-travels with the weights. Recomputing it catches what no hash can: a wrong conversion, a changed layer, another library's
-arithmetic.
+travels with the weights. Recomputing it catches what no hash can: a wrong conversion, a changed layer, another
+library's arithmetic.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class ProofResult:
     """What recomputing a proof gave.
 
     Attributes:
-        differences: per output the largest absolute difference; infinite for a wrong shape or a value that is no number.
+        differences: per output the largest absolute difference; infinite for a wrong shape or what is no number.
         outside: the outputs that are not within ``atol + rtol * |expected|`` everywhere.
         made_with: the versions with which the proof was written.
     """
@@ -106,8 +106,7 @@ class Step:
 class Verification:
     """What is known to be right about a checkpoint on this machine, and what is not."""
 
-    checkpoint: str
-    path: Path | None
+    name: str
     steps: tuple[Step, ...]
 
     @property
@@ -137,19 +136,42 @@ def verify(
     Raises:
         FetchError: the weights cannot be brought here, so that nothing can be said of them.
     """
-    steps: list[Step] = []
-    path = None
-    try:
+
+    def file() -> tuple[Path, str]:
         path = local_weights(checkpoint, convert, version, cache)
-        steps.append(Step("file", True, _check_file(checkpoint, path, Path(cache or cache_root()))))
+        return path, _check_file(checkpoint, path, Path(cache or cache_root()))
+
+    return verify_files(checkpoint.name, module, file, lambda: proof_path(checkpoint))
+
+
+def verify_files(
+    name: str, module: nn.Module, file: Callable[[], tuple[Path, str]], proof: Callable[[], Path | None]
+) -> Verification:
+    """The steps of `verify` for weights from anywhere.
+
+    Args:
+        file: brings and checks the weight file; returns its path and what was found out in words.
+        proof: brings the proof, or None where there is none.
+    """
+    steps: list[Step] = []
+    check = "file"
+    try:
+        path, found = file()
+        steps.append(Step(check, True, found))
+        check = "weights"
         state, _ = read_weights(path)
         load_strict(module, state)
-        steps.append(Step("weights", True, f"every one of {len(state)} tensors has its place and shape"))
+        steps.append(Step(check, True, f"each of the {len(state)} tensors has its place and shape"))
+        check = "outputs"
+        if (path := proof()) is None:
+            why = "no proof was published with these weights; the rules that convert them have golden cases"
+            steps.append(Step(check, None, why))
+        else:
+            result = check_proof(path, module)
+            steps.append(Step(check, result.ok, str(result)))
     except WeightsError as error:
-        name = "weights" if steps else "file"
-        return Verification(checkpoint.name, path, (*steps, Step(name, False, str(error))))
-    steps.append(_check_outputs(checkpoint, module))
-    return Verification(checkpoint.name, path, tuple(steps))
+        steps.append(Step(check, False, str(error)))
+    return Verification(name, tuple(steps))
 
 
 def _check_file(checkpoint: Checkpoint, path: Path, cache: Path) -> str:
@@ -165,18 +187,6 @@ def _check_file(checkpoint: Checkpoint, path: Path, cache: Path) -> str:
     if checkpoint.sha256_prefix:
         return f"SHA-256 {digest} is that of the first download and begins as its publisher says"
     return f"SHA-256 {digest} is that of the first download here; its publisher gives none"
-
-
-def _check_outputs(checkpoint: Checkpoint, module: nn.Module) -> Step:
-    try:
-        proof = proof_path(checkpoint)
-        if proof is None:
-            why = "no proof was published with these weights; the rules that convert them are tested by golden cases"
-            return Step("outputs", None, why)
-        result = check_proof(proof, module)
-    except WeightsError as error:
-        return Step("outputs", False, str(error))
-    return Step("outputs", result.ok, str(result))
 
 
 @torch.inference_mode()
