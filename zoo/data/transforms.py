@@ -26,7 +26,7 @@ def train_view(
         VideoError: the file cannot be decoded.
     """
     with VideoReader(path, threads=threads) as video:
-        indices = sampling.train_clip(video.info.frames, spec.frames, spec.stride, rng)
+        indices = sampling.train_clip(video.frames, spec.frames, spec.stride, rng)
         frames = video.read(indices, short_side=sampling.short_side_jitter(spec.short_side, rng))
     corner = sampling.random_crop(*frames.shape[1:3], spec.crop, rng)
     mirrored = spec.flip and rng.random() < 0.5
@@ -53,7 +53,7 @@ def test_views(
         VideoError: the file cannot be decoded.
     """
     with VideoReader(path, threads=threads) as video:
-        clips = sampling.test_clips(video.info.frames, spec.frames, spec.stride, spec.clips)
+        clips = sampling.test_clips(video.frames, spec.frames, spec.stride, spec.clips)
         clips = clips if clip is None else clips[clip : clip + 1]
         wanted, place = np.unique(clips, return_inverse=True)
         frames = video.read(wanted, short_side=spec.test_short_side)

@@ -1,25 +1,42 @@
-"""Frames out of video files, by PyAV: what is in the file, and exactly the frames that were asked for."""
+"""Frames out of video files, by PyAV: what is in a file, and exactly the frames that were asked for.
+
+Frame k is the k-th picture in presentation order, counted from 0, whatever the frame rate does. Pictures come upright
+(the rotation that phones write is applied), in RGB, with stored pixels taken as square. Every failure that lies in the
+file is a `VideoError`. A file is open only inside a call or a ``with`` block, and its decoder never outlives that, so
+nothing is carried into a forked worker.
+"""
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from os import PathLike
 from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
+from zoo.data.decoder import Decoder
 from zoo.data.sampling import scaled_size
-from zoo.errors import VideoError
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file holds: sizes in pixels after rotation, duration in seconds, rotation in degrees clockwise."""
+    """What a file holds.
+
+    Attributes:
+        path: the file.
+        width: of the upright picture, pixels.
+        height: of the upright picture, pixels.
+        frames: pictures, exactly.
+        fps: pictures per second, on average.
+        duration: seconds.
+        rotation: degrees clockwise (0, 90, 180, 270) that the stored picture is turned by to be upright.
+        codec: FFmpeg's name of the video codec.
+        has_audio: whether there is a sound track.
+    """
 
     path: Path
     width: int
@@ -33,109 +50,148 @@ class VideoInfo:
 
 
 class VideoReader:
-    """An open video file; use it as a context manager, so that it is closed."""
+    """An open video file; a context manager, so that it is closed.
+
+    Args:
+        path: the file.
+        threads: decoder threads. Keep 1 inside a loader's worker, where the workers are the parallelism.
+
+    Raises:
+        VideoError: the file cannot be opened as video; so do all methods when the file turns out to be broken.
+    """
 
     def __init__(self, path: str | PathLike[str], *, threads: int = 1) -> None:
-        self.path = Path(path)
-        self._threads = threads
-        self._reformatter = VideoReformatter()
-        with _explained(self.path):
-            if not stat.S_ISREG(self.path.stat().st_mode):
-                raise VideoError(f"{self.path} is not a file; give the path of a video file.")
-            self._container = av.open(str(self.path.absolute()))
-        try:
-            with _explained(self.path):
-                self._stream = self._video_stream()
-                self.info = self._describe()
-        except BaseException:
-            self._container.close()
-            raise
+        self._decoder = Decoder(path, threads)
+        self._reformatter = VideoReformatter()  # one for all frames: each would build its scaler anew
+        self._orientation: tuple[bool, bool, bool] | None = None
 
     def __enter__(self) -> VideoReader:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._container.close()
+        self._decoder.close()
+
+    @property
+    def frames(self) -> int:
+        """Pictures in the video. Read off the file's own index where it has one, else by reading all its packets."""
+        return self._decoder.frames
+
+    @cached_property
+    def info(self) -> VideoInfo:
+        """What the file holds; decodes its first frame."""
+        swapped, mirrored, flipped = next(self._decoder.pictures([0], self._turn))
+        height, width = self._decoder.stored_size[::-1] if swapped else self._decoder.stored_size
+        stream, container = self._decoder.stream, self._decoder.container
+        # What a file does not tell is 0, None or a rational that counts as false, depending on PyAV's version.
+        fps = float(stream.average_rate or 0)
+        duration = float(stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
+        if duration <= 0:
+            duration = self.frames / fps if fps > 0 else 0.0
+        return VideoInfo(
+            path=self._decoder.path,
+            width=width,
+            height=height,
+            frames=self.frames,
+            fps=fps if fps > 0 or not duration else self.frames / duration,
+            duration=duration,
+            rotation=(90 if mirrored else 270) if swapped else (180 if mirrored and flipped else 0),
+            codec=stream.codec_context.name,
+            has_audio=bool(container.streams.audio),
+        )
+
+    def times(self) -> np.ndarray:
+        """When each frame is shown, in seconds after the first, float64 ``[frames]``; reads all packets, decodes none.
+
+        ``np.searchsorted(times, seconds, side="right") - 1`` is the number of the frame that is on at ``seconds``.
+        """
+        stamps = self._decoder.stamps()
+        if stamps is None:
+            return np.arange(self.frames) * (self.info.duration / self.frames)
+        return (np.array(stamps) - stamps[0]) * float(self._decoder.stream.time_base)
 
     def read(
         self, indices: Sequence[int], *, short_side: int | None = None, size: tuple[int, int] | None = None
     ) -> np.ndarray:
-        """The frames numbered ``indices`` in presentation order, uint8 ``[T, H, W, 3]`` RGB."""
-        indices = np.asarray(indices, dtype=np.int64)
-        height, width = size or (self.info.height, self.info.width)
-        if short_side:
+        """The frames numbered ``indices`` (in any order, repeated or not), uint8 ``[T, H, W, 3]`` RGB.
+
+        Args:
+            indices: at least one frame number, each in ``0 .. frames - 1``.
+            short_side: scale so that the shorter side has this many pixels and the shape stays.
+            size: scale to this ``(height, width)`` instead.
+
+        Raises:
+            VideoError: a frame was asked for that the video does not have, or that cannot be decoded.
+        """
+        numbers = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if not numbers.size:
+            raise ValueError("read needs at least one frame number")
+        wanted, places = np.unique(numbers, return_inverse=True)
+        pixels = None
+        for at, picture in enumerate(self._decoder.pictures(wanted.tolist(), partial(self._upright, short_side, size))):
+            if pixels is None:
+                pixels = np.empty((len(wanted), *picture.shape), dtype=np.uint8)
+            pixels[at] = picture
+        # Most often every frame is wanted once and in order: then this is the answer as it stands.
+        return pixels if np.array_equal(numbers, wanted) else pixels[places]
+
+    def stream(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        short_side: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Frames ``start .. stop - 1`` one after another, each uint8 ``[H, W, 3]`` RGB, a few in memory at once.
+
+        Raises:
+            VideoError: the file breaks off; the frames before that have been given out by then.
+        """
+        wanted = range(start, self.frames if stop is None else stop)
+        for picture in self._decoder.pictures(wanted, partial(self._upright, short_side, size)):
+            yield np.ascontiguousarray(picture)
+
+    def _upright(self, short_side: int | None, size: tuple[int, int] | None, frame: av.VideoFrame) -> np.ndarray:
+        """A frame as it should be seen, a view ``[H, W, 3]`` RGB: colour and size in one pass, then turned."""
+        swapped, mirrored, flipped = self._turn(frame)
+        height, width = self._decoder.stored_size[::-1] if swapped else self._decoder.stored_size
+        if size:
+            height, width = size
+        elif short_side:
             height, width = scaled_size(height, width, short_side)
-        places: dict[int, list[int]] = {}
-        for place, index in enumerate(indices.tolist()):
-            if not 0 <= index < self.info.frames:
-                raise VideoError(f"{self.path} has {self.info.frames} frames, number {index} was asked for.")
-            places.setdefault(index, []).append(place)
-        out = np.empty((len(indices), height, width, 3), dtype=np.uint8)
-        missing, last = set(places), max(places, default=-1)
-        with _explained(self.path):
-            self._container.seek(self._stream.start_time or 0, stream=self._stream)
-            for number, frame in enumerate(self._container.decode(self._stream)):
-                if number > last:
-                    break
-                if number in places:
-                    out[places[number]] = self._pixels(frame, height, width)
-                    missing.discard(number)
-        if missing:
-            raise VideoError(f"{self.path} ends before frame {min(missing)}; it is truncated. Fetch or encode it anew.")
-        return out
-
-    def frames(
-        self, *, short_side: int | None = None, size: tuple[int, int] | None = None
-    ) -> Iterator[tuple[float, np.ndarray]]:
-        """Every frame from first to last with its time in seconds, one in memory at once."""
-        height, width = size or (self.info.height, self.info.width)
-        if short_side:
-            height, width = scaled_size(height, width, short_side)
-        with _explained(self.path):
-            self._container.seek(self._stream.start_time or 0, stream=self._stream)
-            for frame in self._container.decode(self._stream):
-                yield frame.time or 0.0, self._pixels(frame, height, width)
-
-    def _video_stream(self) -> av.VideoStream:
-        streams = self._container.streams.video
-        if not streams:
-            raise VideoError(f"{self.path} has no video stream; give a file with pictures.")
-        stream = streams[0]
-        stream.thread_type = "SLICE"
-        stream.codec_context.thread_count = self._threads
-        return stream
-
-    def _describe(self) -> VideoInfo:
-        stream = self._stream
-        frames = sum(1 for p in self._container.demux(stream) if p.size and not p.is_discard)
-        self._container.seek(stream.start_time or 0, stream=stream)
-        first = next(self._container.decode(stream))
-        height, width = (first.width, first.height) if first.rotation % 180 else (first.height, first.width)
-        fps = float(stream.average_rate or 0)
-        return VideoInfo(
-            path=self.path,
-            width=width,
-            height=height,
-            frames=frames,
-            fps=fps,
-            duration=frames / fps if fps else 0.0,
-            rotation=first.rotation % 360,
-            codec=stream.codec_context.name,
-            has_audio=bool(self._container.streams.audio),
-        )
-
-    def _pixels(self, frame: av.VideoFrame, height: int, width: int) -> np.ndarray:
-        turns = frame.rotation // 90 % 4
-        if turns % 2:
-            height, width = width, height
+        self._decoder.check_size(height, width)
         rgb = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation="BILINEAR", threads=self._threads
+            frame,
+            width=height if swapped else width,
+            height=width if swapped else height,
+            format="rgb24",
+            interpolation=Interpolation.BILINEAR,
+            threads=self._decoder.threads,
         )
-        return np.rot90(rgb.to_ndarray(), turns)
+        plane = rgb.planes[0]
+        lines = np.frombuffer(plane, np.uint8).reshape(rgb.height, plane.line_size)  # padded at their ends
+        pixels = np.lib.stride_tricks.as_strided(lines, (rgb.height, rgb.width, 3), (plane.line_size, 3, 1))
+        if swapped:
+            pixels = pixels.swapaxes(0, 1)
+        return pixels[:: -1 if flipped else 1, :: -1 if mirrored else 1]
+
+    def _turn(self, frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+        """How to see the video upright: whether to swap its axes, then to mirror it, then to turn it upside down."""
+        if self._orientation is None:
+            matrix = frame.side_data.get("DISPLAYMATRIX")
+            # x' = a x + c y, y' = b x + d y, in rows of three; an angle could not tell a mirrored picture.
+            a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist() if matrix else (1, 0, 0, 0, 1)
+            swapped = abs(b) > abs(a)
+            self._orientation = swapped, (c if swapped else a) < 0, (b if swapped else d) < 0
+        return self._orientation
 
 
 def probe(path: str | PathLike[str]) -> VideoInfo:
-    """What a video file holds."""
+    """What a video file holds.
+
+    Raises:
+        VideoError: the file is not a video whose first frame decodes.
+    """
     with VideoReader(path) as video:
         return video.info
 
@@ -155,22 +211,13 @@ def read_frames(
 
 def iter_frames(
     path: str | PathLike[str],
+    start: int = 0,
+    stop: int | None = None,
     *,
     short_side: int | None = None,
     size: tuple[int, int] | None = None,
     threads: int = 1,
-) -> Iterator[tuple[float, np.ndarray]]:
-    """Every frame of a file with its time in seconds, one in memory at once; see `VideoReader.frames`."""
+) -> Iterator[np.ndarray]:
+    """The frames of a file one after another, each uint8 ``[H, W, 3]`` RGB; see `VideoReader.stream`."""
     with VideoReader(path, threads=threads) as video:
-        yield from video.frames(short_side=short_side, size=size)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn whatever PyAV makes of hostile bytes into a `VideoError` that names the file."""
-    try:
-        yield
-    except VideoError:
-        raise
-    except (av.FFmpegError, OSError, ValueError, ArithmeticError, MemoryError, LookupError, StopIteration) as error:
-        raise VideoError(f"{path} cannot be decoded ({type(error).__name__}: {error}).") from error
+        yield from video.stream(start, stop, short_side=short_side, size=size)
