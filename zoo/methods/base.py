@@ -34,7 +34,7 @@ class Recipe:
     batch: int = 64
     iterations: int = 400_000
     schedule: Literal["step", "cosine"] = "step"
-    milestones: tuple[int, ...] = (150_000, 300_000)
+    milestones: tuple[int, ...] = (150_000, 300_000, 400_000)  # the release lists its end as the last one
     warmup: int = 0
     momentum: float = 0.9
     weight_decay: float = 1e-4

@@ -1,0 +1,65 @@
+"""Every name in `zoo list`: it builds, runs forward and backward, saves, loads, and exports its spec."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import zoo
+import zoo.registry
+from zoo.hub.weights import load_strict, read_weights, save_weights
+from zoo.spec import VideoSpec
+
+NAMES = zoo.list_models()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_lives(name, tmp_path):
+    torch.manual_seed(0)
+    model = zoo.create(name, num_classes=3)
+    assert VideoSpec.from_dict(model.spec.to_dict()) == model.spec
+    clips = torch.randint(0, 256, (2, 3, model.spec.frames, 32, 32), dtype=torch.uint8)
+
+    model.train()
+    loss = cross_entropy(model(model.normalize(clips)), torch.tensor([0, 2]))
+    loss.backward()
+    learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in learning.values())
+    assert learning["trunk.stem.conv.weight"].grad.abs().sum() > 0
+
+    model.eval()
+    save_weights(tmp_path / "w.safetensors", model.state_dict())
+    again = zoo.create(name, num_classes=3).eval()
+    load_strict(again, read_weights(tmp_path / "w.safetensors")[0])
+    with torch.no_grad():
+        assert torch.equal(model(model.normalize(clips)), again(again.normalize(clips)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_says_what_it_is(name):
+    info = zoo.info(name)
+    assert info.summary
+    assert info.parameters > 100_000
+    assert info.multiply_adds > info.parameters
+    assert zoo.registry.entry(name).paper
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"nonlocal_blocks": 1, "stages": ["res2"]},
+        {"nonlocal_blocks": 1, "instantiation": "concatenation"},
+        {"nonlocal_blocks": 1, "instantiation": "dot_product"},
+        {"nonlocal_blocks": 10},
+        {"nonlocal_blocks": 5, "attention": "space"},
+        {"nonlocal_blocks": 5, "attention": "time"},
+        {"nonlocal_blocks": 5, "norm": "frozen"},
+    ],
+)
+def test_overrides_build_the_rows_of_the_tables(override):
+    with torch.device("meta"):
+        model = zoo.create("c2d_r50", **override)
+        assert model(torch.empty(1, 3, 32, 64, 64)).shape == (1, 400)
+    assert model.arguments == override
