@@ -59,6 +59,8 @@ def evaluate(
         DataError: the data is not there, or not one video of it could be scored.
     """
     checkpoint = manifest().get(weights)
+    if root is not None:
+        zoo.datamodule(dataset, root=root).records("val")  # a wrong root is to be an error before a long download
     model = zoo.load(weights, **override)
     spec = model.spec
     row_pixels = spec.crops * 3 * spec.frames * spec.test_crop**2

@@ -25,21 +25,29 @@ def show(report: Report, console: Console | None = None) -> None:
     """Print the report to the terminal, or to a `rich.console.Console` of yours."""
     from rich import box
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table as RichTable
     from rich.text import Text
 
     console = console or Console()
     for name, rows in report.tables.items():
         grid = _grid(rows)
-        table = RichTable(title=Text(f"{name}  {rows[0].table.title}"), title_justify="left", box=box.SIMPLE_HEAD)
+        title = f"{name}  {rows[0].table.title}"
+        if sum(max(map(len, (*column, *cells))) + 2 for column, cells in grid.by_column()) > console.width:
+            shown = _PARTS if any(row.reproduced for row in rows) else _PARTS[:1]
+            grid, title = _grid(rows, narrow=True), f"{title}\n{' | '.join(shown)}"
+        table = RichTable(
+            title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+        )
         for column, numeric in zip(grid.columns, grid.numeric, strict=True):
-            table.add_column(Text("\n".join(filter(None, column))), justify="right" if numeric else "left")
+            header = Text("\n".join(filter(None, column)))
+            table.add_column(header, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
         for row, cells in zip(rows, grid.rows, strict=True):
             table.add_row(*(Text(cell) for cell in cells), style=_TERMINAL_STYLE[_tone(row)])
-        console.print(table)
+        remarks = RichTable.grid(padding=(0, 2))
         for what, text in _remarks(rows):
-            console.print(Text.assemble((f"{what}: ", "bold"), text), style="dim")
-        console.print()
+            remarks.add_row(Text(what, style="bold"), Text(text))
+        console.print(table, Padding(remarks, (0, 2, 1, 2), style="dim"))
     console.print(Text(report.summary()))
 
 
@@ -92,20 +100,36 @@ class _Grid:
     numeric: list[bool]
     rows: list[list[str]]
 
+    def by_column(self) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
+        """Each column's header and cells."""
+        return zip(self.columns, zip(*self.rows, strict=True), strict=True)
 
-def _grid(rows: list[RowResult]) -> _Grid:
-    """The row's name; per metric the reported and, where one was measured, reproduced and difference; the status."""
+
+_PARTS = ("reported", "reproduced", "difference")
+_SHORT = 32  # characters of a status that a cell still holds
+
+
+def _grid(rows: list[RowResult], narrow: bool = False) -> _Grid:
+    """The row's name; per metric the reported and, where one was measured, reproduced and difference; the status.
+
+    A ``narrow`` grid has these three in one column, without saying so in its header.
+    """
     columns, cells = [("", "row")], [[row.row.name for row in rows]]
     for name, metric in rows[0].table.metrics.items():
         head = f"{name} %" if metric.unit == "percent" else name
-        columns.append((head, "reported"))
-        cells.append([_reported(row.row, name) for row in rows])
+        parts = [[_reported(row.row, name) for row in rows]]
         if any(name in row.reproduced for row in rows):
-            columns += [(head, "reproduced"), (head, "difference")]
-            cells.append([_number(row.reproduced.get(name), 2) for row in rows])
-            cells.append([_number(row.difference(name), 2, sign=True) for row in rows])
+            parts.append([_number(row.reproduced.get(name), 2) for row in rows])
+            parts.append([_number(row.difference(name), 2, sign=True) for row in rows])
+        if narrow:
+            widths = [max(map(len, part)) for part in parts]
+            parts = [[" | ".join(map(str.rjust, cell, widths)) for cell in zip(*parts, strict=True)]]
+            columns.append((head.replace("_", "\n"), ""))
+        else:
+            columns += [(head, part) for part in _PARTS[: len(parts)]]
+        cells += parts
     columns.append(("", "status"))
-    cells.append([row.status for row in rows])
+    cells.append([row.status if len(row.status) <= _SHORT else row.kind for row in rows])
     return _Grid(columns, [bool(metric) for metric, _ in columns], [list(row) for row in zip(*cells, strict=True)])
 
 
@@ -136,6 +160,8 @@ def _remarks(rows: list[RowResult]) -> Iterator[tuple[str, str]]:
             ("reported with", table.protocol),
             ("note", table.note),
             *((row.row.name, row.row.note) for row in rows),
+            *((row.row.name, row.status) for row in rows if len(row.status) > _SHORT and row.kind != "not in the zoo"),
+            ("status", next((row.status for row in rows if row.kind == "not in the zoo"), "")),
         )
         if text
     )
@@ -239,7 +265,7 @@ thead th { vertical-align: bottom; font-size: .8rem; font-weight: 600; color: va
 tbody th { font-weight: 500; }
 .n { text-align: right; white-space: nowrap; }
 td:last-child { min-width: 10rem; color: var(--soft); overflow-wrap: anywhere; }
-.good { background: var(--tint); }
+.good, .good th { background: var(--tint); }
 .good td:last-child { color: var(--good); }
 .bad td:last-child { color: var(--bad); }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) 1fr; gap: .15rem 1rem; margin: .8rem 0 0;

@@ -8,7 +8,7 @@ from typing import Any
 from zoo.reproduce.tables import Row, Table
 
 REPRODUCED, REPORTED_ONLY, NEEDS_WEIGHTS = "reproduced", "reported only", "needs weights"
-FAILED, PARTIAL, UNREACHABLE = "failed: ", "partial: ", "weights not reachable: "
+FAILED, PARTIAL, UNREACHABLE, ABSENT = "failed: ", "partial: ", "weights not reachable: ", "not in the zoo: "
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,14 @@ class RowResult:
     reproduced: dict[str, float] = field(default_factory=dict)
     measurement: Measurement | None = None
 
+    @property
+    def kind(self) -> str:
+        """The status without its particulars."""
+        for reason in (FAILED, PARTIAL, UNREACHABLE, ABSENT):
+            if self.status.startswith(reason):
+                return reason.removesuffix(": ")
+        return self.status
+
     def difference(self, metric: str) -> float | None:
         """Reproduced minus reported, in the metric's unit; None where either is lacking."""
         reported, reproduced = self.row.values.get(metric), self.reproduced.get(metric)
@@ -109,10 +117,7 @@ class Report:
         """How many rows came out how, in one sentence."""
         counts: dict[str, int] = {}
         for row in self.rows:
-            kind = row.status
-            for reason in (FAILED, PARTIAL, UNREACHABLE):
-                kind = reason.removesuffix(": ") if kind.startswith(reason) else kind
-            counts[kind] = counts.get(kind, 0) + 1
+            counts[row.kind] = counts.get(row.kind, 0) + 1
         return f"{len(self.rows)} rows: " + ", ".join(f"{n} {kind}" for kind, n in counts.items())
 
     def to_json(self) -> list[dict[str, Any]]:

@@ -25,6 +25,7 @@ from zoo.reproduce import tables
 from zoo.reproduce.evaluate import Settings, evaluate
 from zoo.reproduce.provenance import about
 from zoo.reproduce.results import (
+    ABSENT,
     FAILED,
     NEEDS_WEIGHTS,
     PARTIAL,
@@ -117,7 +118,7 @@ class _Bench:
         """Measure what can be measured of a row."""
         wanted = {n: m for n, m in table.metrics.items() if m.measure and row.values.get(n) is not None}
         if table.needs and row.own:
-            return RowResult(table, row, f"not in the zoo: needs {table.needs}")
+            return RowResult(table, row, f"{ABSENT}needs {table.needs}")
         if not row.own or not wanted:
             return RowResult(table, row, REPORTED_ONLY)
         counted = {n: m for n, m in wanted.items() if m.measure in COSTS}
