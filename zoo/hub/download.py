@@ -117,7 +117,7 @@ def _receive(response: http.client.HTTPResponse, part: Path, offset: int, total:
 def _pieces(response: http.client.HTTPResponse) -> Iterator[bytes]:
     while True:
         try:
-            piece = response.read(_PIECE)
+            piece = response.read1(_PIECE)  # what has arrived, so that a later silence loses nothing
         except (OSError, http.client.HTTPException) as error:
             raise _Retry(f"the connection broke ({error!r})") from error
         if not piece:

@@ -1,8 +1,8 @@
 """A model to the Hugging Face hub, and back by ``hf://org/name``.
 
 A repository holds four files, written in one commit so that they always belong together: ``model.safetensors``
-(sealed), ``config.json`` (what `zoo.load` must know, and the hashes of the other files), ``proof.safetensors`` (what `zoo
-verify` recomputes) and ``README.md``, the model card with its machine-readable results (``model-index``).
+(sealed), ``config.json`` (what `zoo.load` must know, and the hashes of the other files), ``proof.safetensors`` (what
+`zoo verify` recomputes) and ``README.md``, the model card with its machine-readable results (``model-index``).
 """
 
 from __future__ import annotations
