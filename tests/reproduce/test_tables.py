@@ -35,19 +35,18 @@ def test_every_own_row_names_its_model_unless_the_table_says_why_not():
 
 
 @pytest.mark.parametrize(("table", "row"), ROWS)
-def test_a_rows_model_is_registered_and_takes_its_override(table, row):
-    accepted = registry.builder(row.model).__signature__.parameters
-    assert set(row.override) <= set(accepted)
-    for reported, argument in (
-        ("frames", "frames"),
-        ("frame_stride", "stride"),
-        ("nonlocal_blocks", "nonlocal_blocks"),
-    ):
-        if reported in row.config and argument in accepted:
-            built = row.override.get(argument, accepted[argument].default)
-            assert built == row.config[reported], argument
-    if row.weights:
-        assert manifest().get(row.weights).model == row.model
+def test_a_rows_model_and_override_are_what_the_paper_says_of_it(table, row):
+    parameters = registry.builder(row.model).__signature__.parameters
+    assert set(row.override) <= set(parameters)
+    built = {name: row.override.get(name, parameter.default) for name, parameter in parameters.items()}
+    said = dict(row.config)
+    if "backbone" in said:
+        assert built["depth"] == int(said["backbone"].removeprefix("r"))
+        assert built["inflate"] == {"c2d": None, "i3d_3x1x1": "3x1x1", "i3d_3x3x3": "3x3x3"}[said["family"]]
+        assert built["clip"] == f"{said['frames']}x{said['frame_stride']}"
+    for name in ("nonlocal_blocks", "stages", "instantiation", "attention", "num_classes"):
+        assert said.get(name, built[name]) == built[name]
+    assert row.weights is None or manifest().get(row.weights).model == row.model
     assert table.data in {*DATA_SETS, "charades"}
 
 

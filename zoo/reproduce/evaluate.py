@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -165,7 +164,7 @@ class _Witness(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         records = trainer.datamodule.records("val")
         if self.limit and self.limit < len(records):  # spread over the list, which may be sorted by class
-            records[:] = records[:: math.ceil(len(records) / self.limit)]
+            records[:] = [records[i * len(records) // self.limit] for i in range(self.limit)]
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:  # to which the datamodule has brought all messages before

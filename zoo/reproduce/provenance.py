@@ -16,7 +16,7 @@ import torch
 
 from zoo._version import __version__
 
-_PACKAGES = {"torch": "torch", "lightning": "pytorch-lightning", "torchmetrics": "torchmetrics", "av": "av"}
+_PACKAGES = {"lightning": "pytorch-lightning", "torchmetrics": "torchmetrics", "av": "av"}
 
 
 def about() -> dict[str, Any]:
@@ -26,6 +26,7 @@ def about() -> dict[str, Any]:
         "versions": {
             "zoo": __version__,
             "python": platform.python_version(),
+            "torch": torch.__version__,  # tells the build too
             **{name: version(package) for name, package in _PACKAGES.items()},
         },
         "hardware": f"{_processor()}, {cores()} cores, {platform.system()} {platform.machine()}",
