@@ -95,9 +95,10 @@ class ZooModule(pl.LightningModule):
     @property
     def global_batch(self) -> int:
         """Clips in one optimiser step over all processes, read off the running trainer."""
-        if self.trainer.train_dataloader is None:  # optimisers are made before Lightning asks for the data
+        per_process = getattr(self.trainer.datamodule, "batch_size", None)
+        if per_process is None:  # a bare loader; Lightning has not asked for it yet when optimisers are made
             self.trainer.fit_loop.setup_data()
-        per_process = self.trainer.train_dataloader.batch_size
+            per_process = self.trainer.train_dataloader.batch_size
         return per_process * self.trainer.world_size * self.trainer.accumulate_grad_batches
 
     def on_fit_start(self) -> None:

@@ -115,14 +115,20 @@ class VideoClassifier(ZooModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The recipe, its rate scaled linearly with the global batch and its schedule with the run's length."""
-        recipe, total = self.recipe, max(1, int(self.trainer.estimated_stepping_batches))
+        recipe, trainer = self.recipe, self.trainer
         optimizer = SGD(
             split_weight_decay(self, recipe.weight_decay),
             lr=recipe.rate * self.global_batch / recipe.batch,
             momentum=recipe.momentum,
             nesterov=True,
         )
-        schedule = LambdaLR(optimizer, lambda step: recipe.factor(step / total))
+
+        def factor(step: int) -> float:
+            # The length is asked for after the start only: asking makes Lightning set up its loaders, and loaders that
+            # exist before a checkpoint is restored would not resume where they stopped.
+            return recipe.factor(step / trainer.estimated_stepping_batches if step else 0)
+
+        schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     @torch.inference_mode()
