@@ -2,7 +2,8 @@
 
 Listing must not import torch, so the names of the package's own methods are read off their source (`@register(...)` is
 required to have literal arguments) and a method's file is only imported when one of its names is built. A method that
-lives outside the package registers itself when its module is imported.
+lives outside the package registers itself when its module is imported; modules that an installed distribution names as
+entry points of the group ``videozoo.methods`` are imported as soon as a name is looked up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 import fnmatch
 import functools
 import importlib
+import importlib.metadata
 import inspect
 import typing
 from collections.abc import Callable
@@ -118,7 +120,14 @@ def _scan() -> dict[str, Entry]:
     return found
 
 
+@functools.cache
+def _import_plugins() -> None:
+    for plugin in importlib.metadata.entry_points(group="videozoo.methods"):
+        plugin.load()
+
+
 def _entries() -> dict[str, Entry]:
+    _import_plugins()
     return {**_scan(), **_RUNTIME}
 
 

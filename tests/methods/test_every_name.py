@@ -20,21 +20,23 @@ def test_lives(name, tmp_path):
     torch.manual_seed(0)
     model = zoo.create(name, num_classes=3)
     assert VideoSpec.from_dict(model.spec.to_dict()) == model.spec
-    clips = torch.randint(0, 256, (2, 3, model.spec.frames, 32, 32), dtype=torch.uint8)
+    clips = torch.randint(0, 256, (1, 3, model.spec.frames, 32, 32), dtype=torch.uint8)
 
     model.train()
-    loss = cross_entropy(model(model.normalize(clips)), torch.tensor([0, 2]))
+    loss = cross_entropy(model(model.normalize(clips)), torch.tensor([2]))
     loss.backward()
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert all(p.grad is not None and p.grad.isfinite().all() for p in learning.values())
     assert learning["trunk.stem.conv.weight"].grad.abs().sum() > 0
 
-    model.eval()
-    save_weights(tmp_path / "w.safetensors", model.state_dict())
-    again = zoo.create(name, num_classes=3).eval()
-    load_strict(again, read_weights(tmp_path / "w.safetensors")[0])
+    model.eval().zero_grad()
     with torch.no_grad():
-        assert torch.equal(model(model.normalize(clips)), again(again.normalize(clips)))
+        before = model(model.normalize(clips))
+        save_weights(tmp_path / "w.safetensors", model.state_dict())
+        for value in model.state_dict().values():
+            value.zero_()
+        load_strict(model, read_weights(tmp_path / "w.safetensors")[0])
+        assert torch.equal(model(model.normalize(clips)), before)
 
 
 @pytest.mark.parametrize("name", NAMES)
