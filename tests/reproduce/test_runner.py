@@ -27,7 +27,7 @@ def by_hand(weights: str, root: Path) -> dict[str, float]:
         numbers = [p.index for p in model.predict(video, top=5)]
         right["top1"] += label == numbers[0]
         right["top5"] += label in numbers
-    return {name: 100 * count / len(videos) for name, count in right.items()}
+    return {name: round(100 * count / len(videos), 4) for name, count in right.items()}
 
 
 @pytest.fixture(scope="module")

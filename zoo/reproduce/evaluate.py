@@ -152,7 +152,7 @@ def _test(model: Any, data: Any, settings: Settings) -> tuple[dict[str, float], 
             callbacks=[witness, *bar],
         )
         (metrics,) = trainer.test(model, data, verbose=False)
-        return dict(metrics), json.loads(witness.path.read_text())
+        return {name: round(value, 4) for name, value in metrics.items()}, json.loads(witness.path.read_text())
 
 
 class _Witness(pl.Callback):
