@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 import zoo
 import zoo.registry
@@ -23,8 +22,7 @@ def test_lives(name, tmp_path):
     clips = torch.randint(0, 256, (1, 3, model.spec.frames, 32, 32), dtype=torch.uint8)
 
     model.train()
-    loss = cross_entropy(model(model.normalize(clips)), torch.tensor([2]))
-    loss.backward()
+    model(model.normalize(clips)).mean().backward()  # a loss could saturate: frozen norms do not tame fresh weights
     learning = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert all(p.grad is not None and p.grad.isfinite().all() for p in learning.values())
     assert learning["trunk.stem.conv.weight"].grad.abs().sum() > 0
