@@ -36,18 +36,17 @@ def show(report: Report, console: Console | None = None) -> None:
         if sum(max(map(len, (*column, *cells))) + 2 for column, cells in grid.by_column()) > console.width:
             shown = _PARTS if any(row.reproduced for row in rows) else _PARTS[:1]
             grid, title = _grid(rows, narrow=True), f"{title}\n{' | '.join(shown)}"
-        table = RichTable(
-            title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-        )
+        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for column, numeric in zip(grid.columns, grid.numeric, strict=True):
             header = Text("\n".join(filter(None, column)))
             table.add_column(header, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        table.columns[-1].min_width = len(REPRODUCED)
         for row, cells in zip(rows, grid.rows, strict=True):
             table.add_row(*(Text(cell) for cell in cells), style=_TERMINAL_STYLE[_tone(row)])
         remarks = RichTable.grid(padding=(0, 2))
         for what, text in _remarks(rows):
             remarks.add_row(Text(what, style="bold"), Text(text))
-        console.print(table, Padding(remarks, (0, 2, 1, 2), style="dim"))
+        console.print(Text(title, style="bold"), table, Padding(remarks, (0, 2, 1, 2), style="dim"))
     console.print(Text(report.summary()))
 
 
@@ -134,7 +133,9 @@ def _grid(rows: list[RowResult], narrow: bool = False) -> _Grid:
 
 
 def _number(value: float | None, digits: int, sign: bool = False) -> str:
-    return "" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
+    if value is None:
+        return ""
+    return f"{value:{'+' if sign else ''},.{digits if abs(value) < 1000 else 0}f}"  # a count has no decimals
 
 
 def _reported(row: Row, metric: str) -> str:
