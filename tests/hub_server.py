@@ -69,6 +69,7 @@ class HubServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.store = f"http://localhost:{self._server.server_port}/store"  # another host's name, as a hub's storage has
 
     def gets(self, path: str) -> list[str]:
         """The Range headers of the GET requests for ``path``, in order."""
@@ -153,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _batch(self, body: bytes, repo: str) -> None:
         objects = [
-            {**wanted, "actions": {"upload": {"href": f"{self.hub.url}/store/{wanted['oid']}"}}}
+            {**wanted, "actions": {"upload": {"href": f"{self.hub.store}/{wanted['oid']}"}}}
             for wanted in json.loads(body)["objects"]
         ]
         self._json(200, {"transfer": "basic", "objects": objects})
@@ -204,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         oid = hashlib.sha256(data).hexdigest()
         self.hub.blobs.setdefault(oid, data)
         linked = {"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(data)), "X-Repo-Commit": commit}
-        return self._json(302, {}, {"Location": f"{self.hub.url}/store/{oid}", **linked})
+        return self._json(302, {}, {"Location": f"{self.hub.store}/{oid}", **linked})
 
     def _get(self, body: bytes, oid: str) -> None:
         self._bytes(self.hub.blobs[oid], f'"{oid}"', {})

@@ -40,27 +40,24 @@ def _results(checkpoint: Checkpoint) -> list[EvalResult] | None:
     reported = checkpoint.reported
     dataset = reported.protocol.dataset if reported else checkpoint.trained_on[-1]
 
-    def result(metric: str, value: float, who: str, **source: str) -> EvalResult:
-        kind, title = _METRICS.get(metric, (metric, metric))
-        return EvalResult(
-            task_type="video-classification",
-            dataset_type=dataset,
-            dataset_name=dataset,
-            dataset_split=reported.protocol.split if reported else "val",
-            metric_type=kind,
-            metric_name=f"{title} ({who})",
-            metric_value=value,
-            **source,
-        )
+    def results(scores: dict[str, float], whose: str) -> list[EvalResult]:
+        return [
+            EvalResult(
+                task_type="video-classification",
+                dataset_type=dataset,
+                dataset_name=dataset,
+                dataset_split=reported.protocol.split if reported else "val",
+                metric_type=_METRICS.get(metric, (metric, metric))[0],
+                metric_name=f"{_METRICS.get(metric, (metric, metric))[1]} ({whose})",  # the index has no field for it
+                metric_value=value,
+            )
+            for metric, value in scores.items()
+        ]
 
-    results = [result(metric, value, "measured") for metric, value in checkpoint.measured.items()]
+    found = results(checkpoint.measured, "measured")
     if reported:
-        source = {}
-        if reported.by.startswith("github:"):
-            path, _, commit = reported.by.removeprefix("github:").partition("@")
-            source = {"source_name": path, "source_url": f"https://github.com/{path}/tree/{commit}"}
-        results += [result(metric, value, "reported", **source) for metric, value in reported.scores.items()]
-    return results or None
+        found += results(reported.scores, f"reported by {reported.by}")
+    return found or None
 
 
 def _body(config: dict[str, Any], repo: str, checkpoint: Checkpoint | None) -> str:

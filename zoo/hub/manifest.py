@@ -123,7 +123,7 @@ class Checkpoint:
         trained_on: data sets, first to last; what came first initialised what came later.
         num_classes: width of the classifier in the file.
         sha256: hash of the file as published; None where nobody could compute it (then the first download is pinned).
-        sha256_prefix: the leading hex digits of that hash where the publisher gives no more (in the file's name).
+        sha256_prefix: its first eight digits, where the publisher gives those only (in the file's name).
         bytes: the file's size, None where unknown.
         labels: name of the class list, in the order of the classifier's rows; None where the classes have no names.
         spec: fields of `VideoSpec` in which this checkpoint differs from its model.
@@ -244,8 +244,8 @@ def _checkpoint(entry: _Fields, protocols: dict[str, Protocol]) -> Checkpoint:
         code_license=entry.take("code_license", _text),
         trained_on=tuple(entry.take("trained_on", _texts)),
         num_classes=entry.take("num_classes", _positive),
-        sha256=entry.take("sha256", _hex(64, 64), None),
-        sha256_prefix=entry.take("sha256_prefix", _hex(8, 63), None),
+        sha256=entry.take("sha256", _hex(64), None),
+        sha256_prefix=entry.take("sha256_prefix", _hex(8), None),
         bytes=entry.take("bytes", _positive, None),
         labels=entry.take("labels", _text, None),
         spec=entry.take("spec", _spec, {}),
@@ -392,12 +392,10 @@ def _url(value: Any) -> str:
     return value
 
 
-def _hex(least: int, most: int) -> Callable[[Any], str]:
+def _hex(digits: int) -> Callable[[Any], str]:
     def check(value: Any) -> str:
-        digits = f"{least} lower-case hex digits" if least == most else f"{least} to {most} lower-case hex digits"
-        _must(
-            isinstance(value, str) and bool(re.fullmatch(rf"[0-9a-f]{{{least},{most}}}", value)), f"{digits} in quotes"
-        )
+        right = isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", value)
+        _must(bool(right), f"{digits} lower-case hex digits, in quotes")
         return value
 
     return check
