@@ -75,6 +75,14 @@ def test_the_second_time_needs_no_network_and_no_conversion(online, monkeypatch)
     assert len(online.gets(PATH)) == 1
 
 
+def test_what_a_killed_conversion_left_is_cleared_away(online):
+    online.plain[PATH] = Plain(DATA)
+    path = get()
+    path.rename(path.with_name(f".{path.name}.123-abcdef01.tmp"))
+    assert get() == path
+    assert os.listdir(path.parent) == [path.name]
+
+
 def test_a_file_put_there_by_hand_is_used_and_pinned():
     original().parent.mkdir(parents=True)
     original().write_bytes(DATA)
@@ -205,7 +213,7 @@ def test_the_first_download_is_what_later_ones_must_match(online):
     original().unlink()
     shutil.rmtree(cache_root() / "converted")
     online.plain[PATH].data = caffe2_pickle({**tiny.blobs(), "model_iter": 1})
-    with pytest.raises(WeightsError, match=f"the first download has {SHA256}"):
+    with pytest.raises(WeightsError, match=f"the first download, which is pinned beside it, had {SHA256}"):
         get()
     assert files(cache_root()) == {"upstream/weights.example.org/release/tiny.pkl.sha256"}
 

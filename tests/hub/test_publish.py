@@ -22,6 +22,7 @@ from zoo.hub.proof import verify
 from zoo.hub.publish import publish, read_repo, verify_repo
 from zoo.hub.weights import load_strict, read_weights
 
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")  # how the client uploads is the client's affair
 PROTOCOL = Protocol("toys", "val", 10, 3, 256, 256, "sum of softmax")
 
 
@@ -121,7 +122,7 @@ def test_what_was_fetched_once_serves_without_a_network(client, model, monkeypat
     before = len(client.requests)
     assert read_repo("hf://org/tiny")[1] == path
     assert len(client.requests) == before
-    with pytest.raises(FetchError, match=r"cannot fetch config\.json of hf://org/other"):
+    with pytest.raises(FetchError, match=r"cannot fetch hf://org/other: config\.json"):
         read_repo("hf://org/other")
 
 
@@ -186,6 +187,10 @@ def test_publishing_without_permission_says_how_to_get_it(client, model, monkeyp
     assert client.repos == {}
     with pytest.raises(FetchError, match="cannot publish to 'not a name'"):
         publish(model, "not a name")
+    with monkeypatch.context() as patch:
+        patch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(FetchError, match="HF_ENDPOINT"):
+            publish(model, "org/tiny")
     model.arguments = {"trunk": model.trunk}
     with pytest.raises(ZooError, match="must be plain values"):
         publish(model, "org/tiny")

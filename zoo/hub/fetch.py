@@ -63,6 +63,8 @@ def local_weights(checkpoint: Checkpoint, convert: Convert, version: str = "1", 
         digest = _original(checkpoint, original)
         converted = _converted_path(checkpoint, digest, version, cache)
         if not converted.exists():
+            for leftover in converted.parent.glob(f".{converted.name}.*.tmp"):  # of a process that was killed
+                leftover.unlink()
             convert_file(
                 original,
                 converted,
@@ -82,6 +84,17 @@ def convert_file(original: Path | str, target: Path | str, convert: Convert, **m
     """Reads a foreign weight file, converts it and writes the safetensors with ``metadata``, whole or not at all."""
     kind, state = read_foreign(original)
     save_weights(target, convert(state), {"source_format": kind, **metadata})
+
+
+def hub_file(repo: str, file: str, revision: str | None = None) -> Path:
+    """The local copy of a file of the hub, fetched by the hub's client if it is not in the client's cache."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = hf_hub_download(repo, file, revision=revision, library_name="videozoo", library_version=__version__)
+    except Exception as error:  # the errors of the client, its validation and its transport share no parent
+        raise FetchError(f"{file} of hf://{repo} cannot be had: {error}") from error
+    return Path(path)
 
 
 def proof_path(checkpoint: Checkpoint) -> Path | None:
@@ -105,7 +118,7 @@ def known_sha256(checkpoint: Checkpoint, original: Path) -> str | None:
         return checkpoint.sha256
     try:
         return _pin(original).read_text().split()[0]
-    except (OSError, IndexError):
+    except (OSError, IndexError, UnicodeDecodeError):
         return None
 
 
@@ -113,8 +126,8 @@ def check_original(checkpoint: Checkpoint, path: Path, digest: str, known: str |
     """Refuses with a `WeightsError` a file that is not what was published, by hash, size or format."""
     source = checkpoint.source
     if known and digest != known:
-        by = "the manifest" if checkpoint.sha256 else "the first download"
-        problem = f"its SHA-256 is {digest}, {by} has {known}"
+        by = "the manifest has" if checkpoint.sha256 else "the first download, which is pinned beside it, had"
+        problem = f"its SHA-256 is {digest}, {by} {known}"
     elif checkpoint.sha256_prefix and not digest.startswith(checkpoint.sha256_prefix):
         problem = f"its SHA-256 is {digest}, its publisher says {checkpoint.sha256_prefix}..."
     elif checkpoint.bytes and path.stat().st_size != checkpoint.bytes:
@@ -160,18 +173,11 @@ def _original(checkpoint: Checkpoint, original: Path) -> str:
 
 
 def _from_hub(checkpoint: Checkpoint, file: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     source = checkpoint.source
     try:
-        return Path(
-            hf_hub_download(
-                source.repo, file, revision=source.revision, library_name="videozoo", library_version=__version__
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise FetchError(_what_to_do(checkpoint, str(error), f"hf://{source.repo}/{file}", None)) from error
+        return hub_file(source.repo, file, source.revision)
+    except FetchError as error:
+        raise FetchError(_what_to_do(checkpoint, str(error), f"hf://{source.repo}", None)) from error
 
 
 def _what_to_do(checkpoint: Checkpoint, problem: str, tried: str, place: Path | None) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from zoo._version import __version__
 from zoo.errors import FetchError, WeightsError, ZooError
 from zoo.hub.card import model_card
+from zoo.hub.fetch import hub_file
 from zoo.hub.files import sha256_of, sha256_once, write_whole
 from zoo.hub.manifest import Checkpoint
 from zoo.hub.proof import Verification, verify_files, write_proof
@@ -62,7 +63,6 @@ def publish(
         ZooError: something in the model's arguments is not plain.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi(token=token, library_name="videozoo", library_version=__version__)
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +71,7 @@ def publish(
         try:
             address = api.create_repo(repo, private=private, exist_ok=True)
             api.create_commit(repo, files, commit_message=message or f"{model.name} with videozoo {__version__}")
-        except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        except Exception as error:  # the errors of the client, its validation and its transport share no parent
             raise FetchError(
                 f"cannot publish to {repo!r}: {error}. Log in with `hf auth login` (a token that may write), check the "
                 "name, and that HF_ENDPOINT and HF_HUB_OFFLINE are what they should be."
@@ -165,23 +165,17 @@ def _file(uri: str, name: str, config: dict[str, Any], commit: str, *, again: bo
 
 
 def _download(uri: str, file: str, revision: str | None = None) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     parts = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", uri)
     if not parts:
         raise FetchError(f"{uri!r} is no address of a repository; write hf://org/name or hf://org/name@revision.")
     repo, wanted = parts.groups()
     try:
-        found = hf_hub_download(
-            repo, file, revision=revision or wanted, library_name="videozoo", library_version=__version__
-        )
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        return hub_file(repo, file, revision or wanted)
+    except FetchError as error:
         raise FetchError(
-            f"cannot fetch {file} of {uri}: {error}. Check the name; a private repository needs `hf auth login`; "
-            "without a network it must be in the cache (HF_HOME), or a mirror in HF_ENDPOINT."
+            f"cannot fetch {uri}: {error}. Check the name; a private repository needs `hf auth login`; without "
+            "a network it must be in the cache (HF_HOME), or a mirror in HF_ENDPOINT."
         ) from error
-    return Path(found)
 
 
 def _small_clip(model: nn.Module) -> dict[str, Tensor]:
