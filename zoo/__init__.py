@@ -52,8 +52,8 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> pl.L
 
     Args:
         name: a model (``"nonlocal_i3d"``: its default checkpoint), a checkpoint
-            (``"nonlocal_i3d_r50_8x8.kinetics400_8x8"``), a repository on the hub (``"hf://org/name"``), or the path of a
-            ``.ckpt`` that `zoo fit` wrote.
+            (``"nonlocal_i3d_r50_8x8.kinetics400_8x8"``), a repository on the hub (``"hf://org/name"``), or the path of
+            a ``.ckpt`` that `zoo fit` wrote.
         weights: other weights than the default: a checkpoint's name, ``"imagenet"`` (2D weights, inflated), or a file
             (safetensors, or a published ``.pkl`` / ``.pth``, recognised by its content and converted).
         **arguments: the model's own. With another ``num_classes`` than the weights have, the head starts fresh and
@@ -82,7 +82,7 @@ def create(name: str, **arguments: Any) -> pl.LightningModule:
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names that match a shell pattern: registered models, or with ``pretrained`` the checkpoints published for them."""
+    """Names that match a shell pattern: registered models, or with ``pretrained`` the checkpoints they have."""
     from zoo.registry import list_models
 
     names = list_models(pattern)

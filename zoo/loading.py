@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo import registry
 from zoo.data.labels import class_names
-from zoo.errors import FetchError, WeightsError
+from zoo.errors import FetchError, UnknownNameError, WeightsError
 from zoo.hub.fetch import local_weights
 from zoo.hub.manifest import Checkpoint, manifest
 from zoo.hub.upstream import read_foreign
@@ -29,24 +29,21 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooM
         return _from_repository(name, arguments)
     if str(name).endswith(".ckpt"):
         return _from_lightning(Path(name), arguments)
-    model, _, tag = str(name).partition(".")
-    model = registry.entry(model).name
+    model = registry.entry(str(name).partition(".")[0]).name
+    if weights is None or weights == "default":
+        return _from_checkpoint(model, _named(str(name)), arguments)
     if weights == "imagenet":
         return _from_imagenet(model, arguments)
-    if weights is None or weights == "default":
-        found = manifest().get(f"{model}.{tag}") if tag else manifest().default(model)
-        return _from_checkpoint(model, found, arguments)
     if (path := Path(weights)).is_file():
         return _from_file(model, path, arguments)
-    if str(weights) in manifest():
-        return _from_checkpoint(model, manifest()[str(weights)], arguments)
-    head, _, tail = str(weights).partition(".")  # an alias before the dot is as good as the name
-    if tail and head in registry.list_models(head):
-        return _from_checkpoint(model, manifest().get(f"{registry.entry(head).name}.{tail}"), arguments)
-    raise FetchError(
-        f"weights {str(weights)!r}: no such file, and no checkpoint has that name. `zoo list --pretrained` shows the "
-        "checkpoints; 'imagenet' starts from inflated 2D weights."
-    )
+    try:
+        found = _named(str(weights))
+    except UnknownNameError as error:
+        raise FetchError(
+            f"weights {str(weights)!r}: no such file, and no checkpoint has that name ({error}) "
+            "'imagenet' starts from inflated 2D weights."
+        ) from None
+    return _from_checkpoint(model, found, arguments)
 
 
 def convert(model: str, source: Path, target: Path) -> int:
@@ -72,10 +69,8 @@ def verify(name: str) -> Any:
     """Hash, strict load and proof of one checkpoint; see `zoo.verify`."""
     from zoo.hub.proof import verify
 
-    model, _, tag = name.partition(".")
-    model = registry.entry(model).name
-    found = manifest().get(f"{model}.{tag}") if tag else manifest().default(model)
-    return verify(found, registry.create(model, num_classes=found.num_classes), _converter(model))
+    found = _named(name)
+    return verify(found, registry.create(found.model, num_classes=found.num_classes), _converter(found.model))
 
 
 @dataclass(frozen=True)
@@ -147,6 +142,13 @@ def info(name: str) -> Info:
     parameters, multiply_adds = cost(module, (1, 3, spec.frames, spec.crop, spec.crop))
     checkpoints = manifest().for_model(entry.name)
     return Info(entry.name, entry.summary, entry.paper, spec, parameters, multiply_adds, checkpoints)
+
+
+def _named(name: str) -> Checkpoint:
+    """A checkpoint by ``model.tag``, or a model's default by ``model``; aliases are as good as names."""
+    model, _, tag = name.partition(".")
+    model = registry.entry(model).name
+    return manifest().get(f"{model}.{tag}") if tag else manifest().default(model)
 
 
 def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -> ZooModule:

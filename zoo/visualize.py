@@ -1,4 +1,4 @@
-"""Where a position looks: the keys that a non-local block weighs most for one query, drawn on the frames (figure 5.3)."""
+"""Where a position looks: the keys that a non-local block weighs most for a query, on the frames (figure 5.3)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def attention(
     """
     blocks = nonlocal_blocks(model)
     if not blocks:
-        raise ZooError(f"{model.name} has no non-local block to look into; `zoo list 'nonlocal*'` shows models that do.")
+        raise ZooError(
+            f"{model.name} has no non-local block to look into; `zoo list 'nonlocal*'` shows models that do."
+        )
     block = block or max((name for name in blocks if name.startswith("res3")), default=next(iter(blocks)))
     if block not in blocks:
         raise unknown_name(f"non-local block of {model.name}", block, blocks)
@@ -103,7 +105,9 @@ def draw_attention(
     return [strip, film]
 
 
-def _draw(clip: Tensor, weights: Tensor, at: tuple[float, float, float], query_frame: int, keys: int) -> list[Image.Image]:
+def _draw(
+    clip: Tensor, weights: Tensor, at: tuple[float, float, float], query_frame: int, keys: int
+) -> list[Image.Image]:
     """One picture for every frame of the clip."""
     frames = clip.permute(1, 2, 3, 0).numpy()
     count, (steps, rows, columns) = len(frames), weights.shape

@@ -41,7 +41,9 @@ def test_training_batch(kinetics_root):
 
 def test_rows_cover_every_view_once(kinetics_root):
     data = make(kinetics_root)
-    seen = [(i, v) for b in data.test_dataloader() for i, v in zip(b["index"].tolist(), b["view"].tolist(), strict=True)]
+    seen = [
+        (i, v) for b in data.test_dataloader() for i, v in zip(b["index"].tolist(), b["view"].tolist(), strict=True)
+    ]
     assert sorted(seen) == [(i, v) for i in range(9) for v in (0, 3)]
     batch = next(iter(data.test_dataloader()))
     assert batch["clips"].shape == (4, 3, 3, 4, 32, 32)

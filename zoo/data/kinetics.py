@@ -14,6 +14,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytorch_lightning.trainer.states import TrainerFn
+
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.folder import videos_by_stem
 from zoo.data.labels import class_names
@@ -117,4 +119,5 @@ class SandboxKinetics(Kinetics):
     def prepare_data(self) -> None:
         """Render what is not there yet; one process of a machine does it, the others wait."""
         if self._render:
-            render_kinetics(self.root)
+            fitting = self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING
+            render_kinetics(self.root, **({} if fitting else {"train": 0}))

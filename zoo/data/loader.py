@@ -116,7 +116,9 @@ class OnceSampler(DistributedSampler):
 
     def __init__(self, dataset: Dataset, rank: int, world_size: int) -> None:
         super().__init__(dataset, num_replicas=world_size, rank=rank, shuffle=False)
-        self.rows = list(range(rank, len(dataset), world_size)) or [0][: len(dataset)]
+        # A share is a run of neighbours, so that most videos have all their views in one process.
+        first, last = (len(dataset) * r // world_size for r in (rank, rank + 1))
+        self.rows = list(range(first, last)) or [0][: len(dataset)]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.rows)

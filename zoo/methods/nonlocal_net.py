@@ -43,13 +43,16 @@ class NonLocalNet(VideoClassifier):
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Another network's weights as a start for this one (section 4.1, "Longer clips" and the release).
 
-        Norms are folded where this network's are, and non-local blocks that the other network lacks start fresh.
+        Norms are folded where this network's are. Non-local blocks start fresh unless both networks have the same ones.
         """
         own = self.state_dict()
-        if any(key.endswith("running_mean") for key in state) and not any(k.endswith("running_mean") for k in own):
+        if any(key.endswith("running_mean") for key in state) and not any(key.endswith("running_mean") for key in own):
             state = fold_state(state)
-        fresh = {key: value for key, value in own.items() if ".nonlocal_blocks." in key}
-        return {**fresh, **state}
+        blocks = {key for key in own if ".nonlocal_blocks." in key}
+        if blocks == {key for key in state if ".nonlocal_blocks." in key}:
+            return dict(state)
+        rest = {key: value for key, value in state.items() if ".nonlocal_blocks." not in key}
+        return {**rest, **{key: own[key] for key in blocks}}
 
 
 def recipe_of(clip: Clip, flavour: Flavour = "release") -> Recipe:

@@ -1,0 +1,135 @@
+"""From a name to a model: published files by their names, foreign files by their paths, other heads, other starts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import zoo
+from tests.goldens import load
+from tests.hub.caffe2_file import caffe2_pickle
+from tests.hub.conftest import hub, online  # noqa: F401 (fixtures)
+from tests.hub_server import Plain
+from zoo import registry
+from zoo.hub.manifest import manifest
+
+# Case, checkpoint, and the weight of atol: the published file's format is what the authors' server sends.
+PUBLISHED = {
+    "nonlocal_i3d_r50_nl5_32f_small": "nonlocal_i3d_r50.kinetics400_32x2",
+    "nonlocal_i3d_r50_nl5_8x8_small": "nonlocal_i3d_r50_8x8.kinetics400_8x8",
+    "nonlocal_i3d_r50_nl5_affine_128f_small": "nonlocal_i3d_r50_128x1.kinetics400_128x1",
+    "nonlocal_c2d_r50_32f_small": "c2d_r50.kinetics400_32x2",
+}
+FILES = {
+    "nonlocal_pyslowfast_i3d_nln_8x8": ("slowfast_nonlocal_i3d_r50_8x8", "model_state", "logits"),
+    "nonlocal_mmaction_i3d_r50_nl_embedded_gaussian": ("mmaction_nonlocal_i3d_r50", "state_dict", "logits"),
+}
+
+
+def publish(server, checkpoint: str, case) -> None:
+    """Put recipe weights on the server, as the authors published theirs."""
+    url = manifest().get(checkpoint).source.url
+    blobs = {name: value.numpy() for name, value in case.state().items()}
+    server.plain["/" + url.split("/", 3)[3]] = Plain(caffe2_pickle(blobs))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", PUBLISHED)
+def test_a_published_name_gives_the_reference_outputs(case, online):  # noqa: F811
+    golden = load(case)
+    publish(online, PUBLISHED[case], golden)
+    model = zoo.load(PUBLISHED[case])
+    assert not model.training
+    assert model.labels[:2] == ("abseiling", "air drumming")
+    with torch.no_grad():
+        golden.check("pred", model(golden.input("data")))
+        golden.check("softmax", model.view_scores(golden.input("data")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FILES)
+def test_a_foreign_file_is_recognised_by_its_content(case, tmp_path):
+    golden, (name, key, output) = load(case), FILES[case]
+    torch.save({key: golden.state(), "epoch": 3}, tmp_path / "published")
+    model = zoo.load(name, weights=tmp_path / "published")
+    with torch.no_grad():
+        golden.check(output, model(golden.input("data")).view_as(golden.outputs[output]))
+
+
+def test_a_plain_name_is_its_default_checkpoint(online):  # noqa: F811
+    publish(online, "c2d_r50.kinetics400_32x2", load("nonlocal_c2d_r50_32f_small"))
+    model = zoo.load("c2d", num_classes=157)
+    assert model.name == "c2d_r50"
+    assert model.head.weight.shape == (157, 2048)
+    assert model.labels is None  # the file's names are not the new head's
+    original = load("nonlocal_c2d_r50_32f_small").state()["conv1_w"]
+    assert torch.equal(model.trunk.stem.conv.weight, original)
+
+
+@pytest.mark.slow
+def test_long_clips_start_from_short_ones(online):  # noqa: F811
+    """Norms folded, the classifier and the non-local blocks fresh, as the release trained its long-clip models."""
+    publish(online, "nonlocal_i3d_r50.kinetics400_32x2", load("nonlocal_i3d_r50_nl5_32f_small"))
+    short = zoo.load("nonlocal_i3d_r50")
+    long = zoo.load("nonlocal_i3d_r50_128x1", weights="nonlocal_i3d.kinetics400_32x2", norm="affine", num_classes=7)
+    clips = torch.randn(1, 3, 32, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(long.trunk.stem(clips), short.trunk.stem(clips), atol=1e-4, rtol=1e-3)
+
+
+def test_without_a_network_it_says_what_it_tried_and_what_helps(tmp_path):
+    with pytest.raises(zoo.FetchError) as caught:
+        zoo.load("nonlocal_i3d")
+    text = str(caught.value)
+    assert manifest().default("nonlocal_i3d_r50").source.url in text
+    assert str(tmp_path / "cache") in text
+    assert "ZOO_MIRROR" in text
+    assert "weights=PATH" in text
+
+
+def test_weights_that_do_not_fit_are_refused_by_key(tmp_path):
+    state = zoo.create("nonlocal_i3d_tiny").state_dict()
+    state["trunk.res9.weight"] = state.pop("trunk.stem.conv.weight")
+    state["trunk.stem.norm.weight"] = torch.ones(3)
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    with pytest.raises(zoo.WeightsError) as caught:
+        zoo.load("nonlocal_i3d_tiny", weights=tmp_path / "w.pth")
+    text = str(caught.value)
+    assert "missing: trunk.stem.conv.weight" in text
+    assert "unexpected: trunk.res9.weight" in text
+    assert "wrong shape: trunk.stem.norm.weight is [3]" in text
+
+
+def test_wrong_names_are_answered():
+    with pytest.raises(zoo.UnknownNameError, match="nonlocal_i3d_r50"):
+        zoo.load("nonlocal_i3d_r500")
+    with pytest.raises(zoo.UnknownNameError, match="kinetics400_32x2"):
+        zoo.load("nonlocal_i3d_r50.kinetics400_32x3")
+    with pytest.raises(zoo.FetchError, match="nobody has published"):
+        zoo.load("nonlocal_i3d_r101")
+    with pytest.raises(zoo.FetchError, match="no such file"):
+        zoo.load("i3d_r50", weights="nowhere.pkl")
+
+
+def test_convert_writes_what_load_reads(tmp_path):
+    from zoo.loading import convert
+
+    golden = load("nonlocal_c2d_r50_32f_small")
+    source, target = tmp_path / "in.pkl", tmp_path / "out.safetensors"
+    source.write_bytes(caffe2_pickle({k: v.numpy() for k, v in golden.state().items()}))
+    convert("c2d_r50", source, target)
+    model = zoo.load("c2d_r50", weights=target)
+    with torch.no_grad():
+        golden.check("pred", model(golden.input("data")))
+
+
+def test_every_checkpoint_is_of_a_registered_model():
+    for checkpoint in manifest().values():
+        assert registry.entry(checkpoint.model).name == checkpoint.model
+        assert checkpoint.labels in (*zoo_labels(), None)
+
+
+def zoo_labels() -> list[str]:
+    from zoo.data.labels import label_lists
+
+    return label_lists()
