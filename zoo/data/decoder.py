@@ -21,6 +21,7 @@ from typing import TypeVar
 import av
 from av.stream import Discard, Disposition
 
+from zoo.data.mp4 import claimed_samples
 from zoo.data.packets import Key, PacketIndex, StampsContradict, index_of_container, index_of_packets, number_packets
 from zoo.errors import VideoError
 
@@ -88,7 +89,6 @@ class Decoder:
         """The presentation time of every frame in stream units; None where the file does not tell."""
         if self._index.times is None and self._index.keys:
             with self._explained("its time stamps cannot be read"):
-                self._open()
                 stamps = self._read_all_packets().times
                 return stamps if stamps and len(stamps) == self.frames else None
         return self._index.times
@@ -103,20 +103,11 @@ class Decoder:
         self._user += 1
         served = 0
         try:
-            with suppress(StampsContradict):
-                for number, frame in self._by_seeking(wanted):
-                    if number != wanted[served]:
-                        break  # the decoder gave another picture than the stamps promised
-                    yield use(frame)
-                    served += 1
-            if served < len(wanted):
-                left = set(wanted[served:])
-                for number, frame in enumerate(self._from_start()):
-                    if number in left:
-                        yield use(frame)
-                        served += 1
-                    if served == len(wanted):
-                        break
+            for frame in self._in_order(wanted):
+                yield use(frame)
+                served += 1
+                if served == len(wanted):
+                    return
         except _DECODING_ERRORS as error:
             raise self._broken(f"it breaks at frame {wanted[served]} of {self.frames}", error) from error
         if served < len(wanted):
@@ -141,13 +132,19 @@ class Decoder:
                 raise VideoError(f"{self.path} is a device or a pipe; save the video to a file first.")
             if not status.st_size:
                 raise VideoError(f"{self.path} is empty (0 bytes). {_REMEDY}")
-            self.path.open("rb").close()
+            with self.path.open("rb") as file:
+                self._check_claim(claimed_samples(file, status.st_size))
         except FileNotFoundError:
             raise VideoError(f"there is no file {self.path}; check the name and the folder.") from None
         except PermissionError:
             raise VideoError(f"{self.path} may not be read by this user; change its permissions.") from None
         except (OSError, ValueError) as error:
             raise VideoError(f"{self.path} cannot be opened ({error}); check the name and the disk.") from error
+
+    def _check_claim(self, frames: int) -> None:
+        """Refuse a header that claims what cannot be, before FFmpeg allocates or reads it."""
+        if frames > self.path.stat().st_size:
+            raise self._broken(f"it claims {frames} frames, more than it has bytes")
 
     def _open(self) -> None:
         """Open the file, or open it once more to stand at its start."""
@@ -180,38 +177,68 @@ class Decoder:
     @cached_property
     def _index(self) -> PacketIndex:
         with self._explained("its packets cannot be read"):
-            index = index_of_container(self.container, self.stream) or self._read_all_packets()
+            table = len(self.stream.index_entries)
+            self._check_claim(table)
+            index = index_of_container(self.container, self.stream)
+            if index is None or not self._starts_whole(index):
+                index = self._read_all_packets()
+            if "mp4" in self.container.format.name and 0 < self.stream.frames < table:
+                # A table longer than its list of times: FFmpeg's search in it may never end, so it is not asked to.
+                index = replace(index, keys=())
             if index.frames is None:
                 index = replace(index, frames=sum(1 for _ in self._from_start()))
         if not index.frames:
             raise self._broken("it shows no picture")
-        if index.frames > self.path.stat().st_size:
-            raise self._broken(f"it claims {index.frames} frames, more than it has bytes")
         return index
 
+    def _starts_whole(self, index: PacketIndex) -> bool:
+        """Whether the first packet shows the first frame: not so where a video was cut out of the middle of another."""
+        if not self.stream.codec_context.has_b_frames or not index.keys:
+            return True
+        try:
+            first = next(number_packets(self._packets(), 0), None)
+        except StampsContradict:
+            return False
+        return first is not None and not first[1]
+
     def _read_all_packets(self) -> PacketIndex:
+        if not self._at_start:
+            self._open()
         clock = "pts" if "matroska" in self.container.format.name else "dts"
         return index_of_packets(self._packets(), clock)
 
     # Decoding
+
+    def _in_order(self, wanted: Sequence[int]) -> Iterator[av.VideoFrame]:
+        """The wanted frames, as many of them as there are."""
+        served = 0
+        with suppress(StampsContradict):
+            for number, frame in self._by_seeking(wanted):
+                if number != wanted[served]:
+                    break  # the decoder gave another picture than the stamps promised
+                served += 1
+                yield frame
+        if left := set(wanted[served:]):
+            yield from (frame for number, frame in enumerate(self._from_start()) if number in left)
 
     def _by_seeking(self, wanted: Sequence[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The wanted frames with their numbers, decoded from the key frames before them."""
         keys, at = self._index.keys, 0
         while keys and at < len(wanted):
             end = at + 1
-            while end < len(wanted) and _key_before(keys, wanted[end]).position - wanted[end - 1] <= _JUMP:
+            while end < len(wanted) and keys[_key_before(keys, wanted[end])].position - wanted[end - 1] <= _JUMP:
                 end += 1
             yield from self._decode(self._packets_for(wanted[at]), set(wanted[at:end]))
             at = end
 
     def _packets_for(self, number: int) -> Iterator[tuple[av.Packet, int | None]]:
         """Numbered packets, from a key frame on that frame ``number`` can be decoded from."""
-        keys = self._index.keys
-        for key in reversed(keys[: keys.index(_key_before(keys, number)) + 1]):
-            packets = number_packets(self._packets_from(key), key.position)
+        keys, times = self._index.keys, self._index.times
+        nearest = _key_before(keys, number)
+        # Pictures that follow a key frame but are shown before it are decoded from the key frame before.
+        for key in keys[nearest::-1][:3]:
+            packets = number_packets(self._packets_from(key), key.position, times and times[0])
             first = next(packets, None)
-            # Pictures that follow a key frame but are shown before it are decoded from the key frame before.
             if first and (first[1] is None or first[1] <= number):
                 return chain([first], packets)
         raise StampsContradict
@@ -289,5 +316,5 @@ class Decoder:
             raise self._broken(what, error) from error
 
 
-def _key_before(keys: Sequence[Key], number: int) -> Key:
-    return keys[bisect_right(keys, number, key=lambda key: key.position) - 1]
+def _key_before(keys: Sequence[Key], number: int) -> int:
+    return bisect_right(keys, number, key=lambda key: key.position) - 1

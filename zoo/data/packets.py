@@ -63,8 +63,6 @@ def index_of_container(container: av.container.InputContainer, stream: av.VideoS
     # Entries are views of FFmpeg's own table, which moves when packets are read: copy what is needed, now.
     position, keys = 0, []
     for entry in stream.index_entries:
-        if is_avi and not entry.size:  # "show the last picture again"
-            continue
         if entry.is_keyframe:
             keys.append(Key(position, entry.timestamp))
         position += not entry.is_discard  # cut away by an edit list: decoded, never shown
@@ -106,12 +104,15 @@ def index_of_packets(packets: Iterable[av.Packet], clock: str) -> PacketIndex:
     return PacketIndex(len(times), tuple(keys), clock, tuple(times))
 
 
-def number_packets(packets: Iterable[av.Packet], position: int) -> Iterator[tuple[av.Packet, int | None]]:
-    """Pair packets in decoding order with the numbers of the frames that they show (None: shown by none).
+def number_packets(
+    packets: Iterable[av.Packet], position: int, first: int | None = None
+) -> Iterator[tuple[av.Packet, int | None]]:
+    """Pair packets in decoding order with the numbers of the frames that they show (None: they show none).
 
     Args:
         packets: a stream from a key frame on.
         position: that key frame's `Key.position`.
+        first: when the video's first frame is shown, if known.
 
     Raises:
         StampsContradict: a packet arrives that should have been counted before.
@@ -120,16 +121,19 @@ def number_packets(packets: Iterable[av.Packet], position: int) -> Iterator[tupl
     stamps: list[int] = []
     settled = None
 
+    def is_shown(packet: av.Packet) -> bool:
+        return not packet.is_discard and (first is None or packet.pts >= first)
+
     def settle() -> tuple[av.Packet, int | None]:
         nonlocal settled
         packet = waiting.popleft()
         settled = packet.pts if settled is None else max(settled, packet.pts)
-        return packet, None if packet.is_discard else position + bisect_left(stamps, packet.pts)
+        return packet, position + bisect_left(stamps, packet.pts) if is_shown(packet) else None
 
     for packet in packets:
         if packet.pts is None or (settled is not None and packet.pts <= settled):
             raise StampsContradict
-        if not packet.is_discard:
+        if is_shown(packet):
             insort(stamps, packet.pts)
         waiting.append(packet)
         while len(waiting) > _LOOK_AHEAD or (packet.dts is not None and packet.dts > waiting[0].pts):
