@@ -24,8 +24,11 @@ def test_clips(n: int, frames: int, stride: int, clips: int) -> np.ndarray:
     """Frame numbers of the ``clips`` test clips, int64 ``[clips, frames]``, out of a video of ``n`` frames.
 
     Clip c starts at ``c * n / clips``, computed in float32 and truncated; clips near the end go on from the beginning.
+    A single clip is the middle one: the release has no such protocol, and a video's beginning says least about it.
     """
     _check(n)
+    if clips == 1:
+        return (max(0, (n - frames * stride) // 2) + stride * np.arange(frames, dtype=np.int64)[None]) % n
     step = np.float32(n) / np.float32(clips)
     starts = (step * np.arange(clips, dtype=np.float32)).astype(np.int64) % n
     return (starts[:, None] + stride * np.arange(frames, dtype=np.int64)) % n
