@@ -232,6 +232,9 @@ def test_a_file_of_another_size_or_kind_is_not_kept(online):
         get(bytes=len(DATA) + 1)
     with pytest.raises(WeightsError, match="a web page"):
         get()
+    online.plain[PATH].data = DATA[:-9]  # what a publisher's own broken upload looks like: all bytes come, too few
+    with pytest.raises(WeightsError, match="a damaged Caffe2 pickle"):
+        get()
     online.plain[PATH].data = b"PK\x03\x04" + DATA
     with pytest.raises(WeightsError, match="cut off"):
         get()

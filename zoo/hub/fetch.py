@@ -153,6 +153,8 @@ def _original(checkpoint: Checkpoint, original: Path) -> str:
 
     def check(path: Path, digest: str) -> None:
         check_original(checkpoint, path, digest, known)
+        if not known:  # nothing says that it is right, but it must at least be whole before it is pinned
+            read_foreign(path)
 
     if original.exists():
         digest = sha256_of(original)
