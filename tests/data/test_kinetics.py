@@ -153,7 +153,7 @@ def test_check_notices_a_flipped_byte_that_decodes_silently(kinetics_root, tmp_p
     [
         ("name,id\nx,y\n", "header lacks label"),
         ("label,youtube_id,time_start,time_end,split\nflying,abcdefghijk,0,2,val\n", "line 2: 'flying'"),
-        ("label,youtube_id,time_start,time_end,split\ngliding same way,abcdefghijk,zero,2,val\n", "line 2: times"),
+        ("label,youtube_id,time_start,time_end,split\nfollowing,abcdefghijk,zero,2,val\n", "line 2: times"),
     ],
 )
 def test_a_wrong_csv_is_refused_by_line(kinetics_root, tmp_path, text, named):

@@ -1,11 +1,12 @@
 """The embedded data: small action videos that the zoo renders itself, laid out exactly like the Kinetics release.
 
-Two textured sprites stand in opposite corners of a restless scene. Early in the video one of them, the leader, travels
-a short way; after a pause in which nothing travels, the other one, the follower, does too. The class says how the
-follower's way relates to the leader's (same, opposite, a left turn, a right turn) and how both move (gliding or
-hopping). Either way alone is uniformly distributed in every class, so no frame, no colour, no corner and no single
-movement tells the relation: it lives in a pair of events far apart in space and time, whose order matters. A sum of
-local evidence cannot express that; a comparison of all positions with all positions (the non-local block) can.
+In a restless scene a textured sprite appears in one corner, travels a short way and is gone. In half of the classes
+that is all, and the class is its direction. In the others, after a pause in which nothing travels, a second sprite
+does the same in the opposite corner, and the class is how the follower's way relates to the leader's: following it,
+opposing it, turning left or right. Over these four classes each way alone is distributed alike, so no frame, no
+colour, no corner and no single movement tells them apart: the relation lives in a pair of events far apart in space
+and time, whose order matters. A sum of local evidence cannot express that; a comparison of all positions with all
+positions (the non-local block) can.
 
 Everything follows from a seed: the same seed gives the same bytes on the same machine and encoder.
 """
@@ -29,26 +30,27 @@ import numpy as np
 
 from zoo.errors import DataError
 
-MANNERS = ("gliding", "hopping")
+HEADINGS = {"going right": 0, "going up": 1, "going left": 2, "going down": 3}  # quarter turns, counter-clockwise
 TURNS = {
-    "left turn": 1,
-    "opposite way": 2,
-    "right turn": 3,
-    "same way": 0,
-}  # quarter turns, counter-clockwise on screen
-CLASSES = tuple(f"{manner} {turn}" for manner in MANNERS for turn in TURNS)  # in alphabetical order, as Kinetics counts
+    "following": 0,
+    "turning left": 1,
+    "opposing": 2,
+    "turning right": 3,
+}  # from the leader's way to the follower's
+CLASSES = tuple(sorted((*HEADINGS, *TURNS)))  # in alphabetical order, as Kinetics counts
 TRAIN, VAL = 1536, 384
-SIZE, FPS, FRAMES = 80, 18, 36  # pixels, frames per second, frames in a video: two seconds
+SIZE, FPS, FRAMES = 80, 20, 40  # pixels, frames per second, frames in a video: two seconds
 
 DESCRIPTION = (
     f"Synthetic videos rendered by zoo.data.sandbox, no recordings of people: {SIZE}x{SIZE} pixels, {FRAMES} frames, "
-    "H.264. One sprite travels; after a pause the sprite in the opposite corner does. The eight classes are the "
-    "relation of the two directions (same, opposite, left turn, right turn) times the manner (gliding, hopping). "
-    "Scores compare models that were trained on these videos and say nothing about real actions; a model that only "
-    "adds up local evidence can tell the manner but must guess the relation: 25% top-1."
+    "H.264. In four of the eight classes one sprite travels (up, down, left, right); in the other four a second one "
+    "does so later in the opposite corner, and the class is how its direction relates to the first one's (following, "
+    "opposing, turning left, turning right). Scores compare models that were trained on these videos and say nothing "
+    "about real actions. A model that only adds up local evidence can tell the single ways, but must guess the "
+    "relation: 62.5% top-1."
 )
 
-_RECIPE = 1  # raised whenever the rendered pixels change
+_RECIPE = 2  # raised whenever the rendered pixels change
 _MARKER = "sandbox.json"
 _CORNERS = ((24, 24), (56, 24), (56, 56), (24, 56))
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -108,7 +110,7 @@ def _read_marker(root: Path, seed: int) -> dict:
 
 
 def _render_split(root: Path, seed: int, split: str, count: int, workers: int) -> None:
-    items = [_describe(seed, split, index) for index in range(count)]
+    items = [describe(seed, split, index) for index in range(count)]
     for label in CLASSES:
         (root / split / label.replace(" ", "_")).mkdir(parents=True, exist_ok=True)
     missing = [item for item in items if not (root / item.path).exists()]
@@ -128,11 +130,13 @@ def _render_split(root: Path, seed: int, split: str, count: int, workers: int) -
 
 @dataclass(frozen=True)
 class Item:
-    """One video of a split: which class, which leading direction, and what it is called."""
+    """One video of a split: what happens in it and what it is called."""
 
     split: str
     label: int  # index into CLASSES
-    heading: int  # the leader's direction in quarter turns from "to the right"
+    headings: tuple[
+        int | None, int | None
+    ]  # early and late, in quarter turns from "to the right"; None: nobody travels
     name: str  # eleven letters, as YouTube's
     start: int  # seconds into the video that it claims to be cut from
     seed: tuple[int, ...]
@@ -148,13 +152,17 @@ class Item:
         return f"{self.split}/{folder}/{self.name}_{self.start:06d}_{self.end:06d}.mp4"
 
 
-def _describe(seed: int, split: str, index: int) -> Item:
-    """Video ``index`` of a split. Labels and headings cycle, so that any 32 neighbours hold every pair of them once."""
+def describe(seed: int, split: str, index: int) -> Item:
+    """Video ``index`` of a split. Labels, headings and times take turns: any 32 neighbours are balanced."""
     key = (seed, ("train", "val").index(split), index)
     rng = np.random.default_rng((*key, 0))
     name = "".join(_ID_LETTERS[i] for i in rng.integers(len(_ID_LETTERS), size=11))
-    heading = index // len(CLASSES) % 4
-    return Item(split, index % len(CLASSES), heading, name, int(rng.integers(300)), (*key, 1))
+    label, turn = index % len(CLASSES), index // len(CLASSES) % 4
+    if (action := CLASSES[label]) in TURNS:
+        headings = (turn, (turn + TURNS[action]) % 4)
+    else:
+        headings = (HEADINGS[action], None) if turn % 2 else (None, HEADINGS[action])
+    return Item(split, label, headings, name, int(rng.integers(300)), (*key, 1))
 
 
 def _render_file(root: Path, item: Item) -> None:
@@ -164,22 +172,16 @@ def _render_file(root: Path, item: Item) -> None:
 def render_frames(item: Item) -> np.ndarray:
     """The pictures of one video, uint8 ``[T, H, W, 3]``."""
     rng = np.random.default_rng(item.seed)
-    manner, turn = CLASSES[item.label].split(" ", 1)
     corner = int(rng.integers(4))
     frames = _background(rng)
     level = float(frames.mean())
-    headings = (item.heading, (item.heading + TURNS[turn]) % 4)
-    onsets = (
-        int(rng.integers(1, 4)),
-        int(rng.integers(23, 26)),
-    )  # the first ends at 11, the second starts at 23 or later
-    travellers = [
-        _travel(rng, _CORNERS[place % 4], heading, onset, manner)
-        for place, heading, onset in zip((corner, corner + 2), headings, onsets, strict=True)
-    ]
-    bystanders = [_stay(rng, _CORNERS[place % 4]) for place in (corner + 1, corner + 3)]
-    for way in bystanders + travellers:
-        _paint(rng, frames, way, level)
+    for place in (1, 3):
+        _paint(rng, frames, _stay(rng, _CORNERS[(corner + place) % 4]), level)
+    for place, earliest, heading in zip((0, 2), (0, 27), item.headings, strict=True):
+        if heading is not None:
+            way = _travel(rng, _CORNERS[(corner + place) % 4], heading)
+            onset = earliest + int(rng.integers(3))
+            _paint(rng, frames[onset : onset + len(way)], way, level)
     return np.clip(frames + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -193,15 +195,16 @@ def _background(rng: np.random.Generator) -> np.ndarray:
     return (field[None] + drift[:, None, None, None]).astype(np.float32)
 
 
-def _travel(rng: np.random.Generator, corner: tuple[int, int], heading: int, onset: int, manner: str) -> np.ndarray:
-    """Where a travelling sprite is, ``[T, 2]`` as x, y in pixels: still, then eight frames on its way, then still."""
-    elapsed = np.clip(np.arange(FRAMES) - onset, 0, 8)
-    if manner == "hopping":
-        elapsed = elapsed // 4 * 4  # the same way in the same time, in two hops
-    length = rng.uniform(24, 30) * (elapsed / 8 - 0.5)
+def _travel(rng: np.random.Generator, corner: tuple[int, int], heading: int) -> np.ndarray:
+    """Where a traveller is in the eleven frames that it is there at all, ``[11, 2]`` as x, y in pixels.
+
+    It comes, rests for a frame, is eight frames on its way, rests and is gone: were it to stay, its place alone would
+    still tell its way when the other sprite sets out.
+    """
+    along = rng.uniform(24, 30) * (np.clip(np.arange(-1, 10), 0, 8) / 8 - 0.5)
     angle = heading * math.pi / 2
     direction = np.array([math.cos(angle), -math.sin(angle)])  # y points down on screen
-    return corner + rng.uniform(-2, 2, 2) + length[:, None] * direction
+    return corner + rng.uniform(-2, 2, 2) + along[:, None] * direction
 
 
 def _stay(rng: np.random.Generator, corner: tuple[int, int]) -> np.ndarray:
