@@ -116,7 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("model", help="a checkpoint or a .ckpt file")
     p.add_argument("--repo", required=True, metavar="ORG/NAME")
     p.add_argument("--weights", help="other weights than the default: a file")
-    p.add_argument("--private", action="store_true")
+    p.add_argument("--license", help="of the weights (SPDX); a checkpoint's own by default")
+    p.add_argument("--private", action="store_true", help="make a new repository private")
 
     p = command("visualize", _visualize, "draw where a position attends (figure 5.3)")
     p.add_argument("method", choices=("nonlocal",))
@@ -304,7 +305,7 @@ def _verify(a: argparse.Namespace) -> int:
 def _publish(a: argparse.Namespace) -> None:
     from zoo.loading import publish
 
-    print(f"published: {publish(a.model, a.repo, weights=a.weights, private=a.private)}")
+    print(f"published: {publish(a.model, a.repo, weights=a.weights, license=a.license, private=a.private)}")
 
 
 def _visualize(a: argparse.Namespace) -> None:

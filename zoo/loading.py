@@ -58,17 +58,24 @@ def convert(model: str, source: Path, target: Path) -> int:
     return len(state)
 
 
-def publish(name: str, repo: str, *, weights: str | None = None, private: bool = False) -> str:
+def publish(
+    name: str, repo: str, *, weights: str | None = None, license: str | None = None, private: bool = False
+) -> str:
     """Push a model with its card to ``repo`` (``org/name``) on the hub; returns its address."""
     from zoo.hub.publish import publish
 
-    return publish(load(name, weights), repo, private=private)
+    return publish(load(name, weights), repo, license=license, private=private)
 
 
 def verify(name: str) -> Any:
     """Hash, strict load and proof of one checkpoint; see `zoo.verify`."""
     from zoo.hub.proof import verify
 
+    if name.startswith("hf://"):
+        from zoo.hub.publish import read_repo, verify_repo
+
+        config, _ = read_repo(name)
+        return verify_repo(name, registry.create(config["model"], **config["arguments"]))
     found = _named(name)
     return verify(found, registry.create(found.model, num_classes=found.num_classes), _converter(found.model))
 
@@ -158,7 +165,10 @@ def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -
     if found.model != model:  # a start for training, as the long-clip models start from the short-clip ones
         return _fill(module, module.adapt(state), labels)
     module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **found.spec})
-    return _fill(module, state, labels)
+    module = _fill(module, state, labels)
+    if module.num_classes == found.num_classes:  # with another head it is no longer what the entry says
+        module.checkpoint = found
+    return module
 
 
 def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:

@@ -1,8 +1,7 @@
-"""Where files lie: those that travel with the package, and the user's cache."""
+"""Where the files that travel with the package lie: checkpoints.yaml, the tables, the bundled weights."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from zoo.errors import ZooError
@@ -19,8 +18,3 @@ def resource(relative: str) -> Path:
         if (path := base / relative).exists():
             return path
     raise ZooError(f"the installation lacks {relative!r} (looked beside and inside {_PACKAGE}); reinstall videozoo.")
-
-
-def cache_root() -> Path:
-    """The folder for what is downloaded, converted or rendered once: ``ZOO_CACHE``, or ``~/.cache/videozoo``."""
-    return Path(os.environ.get("ZOO_CACHE") or "~/.cache/videozoo").expanduser()

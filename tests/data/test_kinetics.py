@@ -63,7 +63,7 @@ def test_folders_alone_are_enough(kinetics_root, tmp_path):
 def test_every_process_gets_its_own_rows_and_none_twice(kinetics_root):
     rows = TestClips(make(kinetics_root).records("val"), SPEC)
     shares = [list(OnceSampler(rows, rank, 4)) for rank in range(4)]
-    assert sorted(sum(shares, [])) == list(range(len(rows)))
+    assert sorted(row for share in shares for row in share) == list(range(len(rows)))
     assert list(OnceSampler(range(1), 1, 2)) == [0]  # fewer rows than processes: repeated rather than left waiting
 
 

@@ -16,9 +16,9 @@ from tests.hub import tiny
 from tests.hub.caffe2_file import caffe2_pickle
 from tests.hub_server import HubServer, Plain
 from zoo.errors import FetchError, WeightsError
+from zoo.files import cache_root
 from zoo.hub.download import download
 from zoo.hub.fetch import local_weights, upstream_path
-from zoo.hub.files import cache_root
 from zoo.hub.manifest import Bundled
 from zoo.hub.weights import read_weights
 

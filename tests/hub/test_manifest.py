@@ -13,7 +13,7 @@ import yaml
 from zoo import registry
 from zoo.data.labels import class_names
 from zoo.errors import FetchError, UnknownNameError, WeightsError
-from zoo.hub.files import sha256_of
+from zoo.files import sha256_of
 from zoo.hub.manifest import Bundled, Checkpoint, Hub, Upstream, manifest, read_manifest
 from zoo.resources import resource
 from zoo.spec import VideoSpec

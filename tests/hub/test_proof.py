@@ -12,8 +12,8 @@ from tests.hub import tiny
 from tests.hub.caffe2_file import caffe2_pickle
 from tests.hub_server import Plain
 from zoo.errors import WeightsError
+from zoo.files import cache_root, sha256_of
 from zoo.hub.fetch import upstream_path
-from zoo.hub.files import cache_root, sha256_of
 from zoo.hub.manifest import Bundled
 from zoo.hub.proof import check_proof, verify, write_proof
 from zoo.hub.weights import load_strict, save_weights

@@ -10,7 +10,7 @@ import yaml
 
 import zoo
 import zoo.resources
-from zoo.hub.files import sha256_of
+from zoo.files import sha256_of
 from zoo.hub.manifest import manifest
 from zoo.hub.weights import save_weights
 from zoo.reproduce import tables

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from pathlib import Path
 from zoo.data.loader import VideoRecord
 from zoo.data.video import iter_frames, probe
 from zoo.errors import DataError, VideoError
+from zoo.files import sha256_of, write_whole
 
 
 @dataclass
@@ -101,7 +100,7 @@ def check_records(
                     if known.get(key, digest) != digest:
                         report.splits[split].changed.append(record.name)
     if decode and (fresh := {k: v for k, v in taken.items() if k not in known}):
-        _write_ledger(ledger, {**known, **fresh})
+        write_whole(ledger, json.dumps({**known, **fresh}, indent=0, sort_keys=True).encode())
     return report
 
 
@@ -113,8 +112,7 @@ def _examine(path: Path, decode: bool) -> tuple[str, str]:
             return "", ""
         for _ in iter_frames(path):
             pass
-        with path.open("rb") as file:
-            return "", hashlib.file_digest(file, "sha256").hexdigest()
+        return "", sha256_of(path)
     except VideoError as error:
         return str(error), ""
 
@@ -129,15 +127,3 @@ def _read_ledger(path: Path) -> dict[str, str]:
     if not isinstance(ledger, dict):
         raise DataError(f"{path} is not a list of checksums; remove it to take them anew.")
     return ledger
-
-
-def _write_ledger(path: Path, ledger: dict[str, str]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(ledger, indent=0, sort_keys=True), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}); `check` without `decode` needs no place."
-        ) from None

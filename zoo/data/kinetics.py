@@ -23,7 +23,7 @@ from zoo.data.loader import VideoRecord
 from zoo.data.sandbox import CLASSES as SANDBOX_CLASSES
 from zoo.data.sandbox import render_kinetics
 from zoo.errors import DataError
-from zoo.resources import cache_root
+from zoo.files import cache_root
 from zoo.spec import VideoSpec
 
 _SPLITS = {"train": ("train", "train_256"), "val": ("val", "validate", "validation", "val_256")}

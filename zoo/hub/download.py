@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from zoo._version import __version__
 from zoo.errors import FetchError
-from zoo.hub.files import writing
+from zoo.files import writing
 
 TIMEOUT = 30.0  # seconds without a byte after which a connection counts as dead
 ATTEMPTS = 3

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from zoo._version import __version__
 from zoo.errors import FetchError, WeightsError
+from zoo.files import NoPlaceError, cache_root, sha256_of, sha256_once, write_whole, writing
 from zoo.hub.download import download
-from zoo.hub.files import NoPlaceError, cache_root, sha256_of, sha256_once, write_whole, writing
 from zoo.hub.manifest import Bundled, Checkpoint, Hub, Upstream, manifest
 from zoo.hub.upstream import read_foreign, recognise
 from zoo.hub.weights import save_weights
@@ -42,7 +42,7 @@ def local_weights(checkpoint: Checkpoint, convert: Convert, version: str = "1", 
     Args:
         convert: turns the state dict of an upstream file into the model's; not used for bundled and hub files.
         version: names the converter's revision: with another one the file is converted again.
-        cache: instead of `zoo.hub.files.cache_root`.
+        cache: instead of `zoo.files.cache_root`.
 
     Raises:
         FetchError: the file cannot be had (what was tried, and what to do) or there is no place to keep it.

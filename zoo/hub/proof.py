@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightsError
+from zoo.files import cache_root, sha256_of
 from zoo.hub.fetch import Convert, check_original, known_sha256, local_weights, proof_path, upstream_path
-from zoo.hub.files import cache_root, sha256_of
 from zoo.hub.manifest import Checkpoint, Upstream
 from zoo.hub.weights import load_strict, read_weights, save_weights
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from zoo._version import __version__
 from zoo.errors import FetchError, WeightsError, ZooError
+from zoo.files import sha256_of, sha256_once, write_whole
 from zoo.hub.card import model_card
 from zoo.hub.fetch import hub_file
-from zoo.hub.files import sha256_of, sha256_once, write_whole
 from zoo.hub.manifest import Checkpoint
 from zoo.hub.proof import Verification, verify_files, write_proof
 from zoo.hub.weights import save_weights

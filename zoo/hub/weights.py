@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from zoo._version import __version__
 from zoo.errors import WeightsError
-from zoo.hub.files import write_whole
+from zoo.files import write_whole
 
 _UNSEALED = "0" * 64
 _PIECE = 1 << 22

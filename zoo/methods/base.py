@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import WeightsError
+from zoo.hub.checkpoint import Checkpoint
 from zoo.spec import VideoSpec
 
 
@@ -62,9 +63,11 @@ class ZooModule(pl.LightningModule):
         spec: what it wants to eat.
         labels: class names in the order of the head's outputs, or None where nobody said.
         recipe: how its paper trains it.
+        checkpoint: the manifest's entry whose weights it holds, or None.
     """
 
     name: str = ""
+    checkpoint: Checkpoint | None = None
 
     def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:
         super().__init__()

@@ -19,8 +19,8 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 import zoo
 from zoo.errors import DataError, WeightsError
+from zoo.files import cache_root
 from zoo.hub.fetch import known_sha256, upstream_path
-from zoo.hub.files import cache_root
 from zoo.hub.manifest import Checkpoint, Upstream, manifest
 from zoo.reproduce.provenance import cores, device_name, sha256
 from zoo.reproduce.results import Measurement

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.hub.files import write_whole
+from zoo.files import write_whole
 from zoo.reproduce.results import FAILED, REPRODUCED, UNREACHABLE, Report, RowResult
 from zoo.reproduce.tables import Row
 

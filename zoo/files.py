@@ -1,4 +1,4 @@
-"""Files on disk: their hash, writing them whole or not at all, and what to say when the disk refuses."""
+"""Files on disk: the cache, hashes, writing whole or not at all, and what to say when the disk refuses."""
 
 from __future__ import annotations
 
