@@ -56,13 +56,14 @@ def register(name: str, *, paper: str, summary: str = "", aliases: tuple[str, ..
     Args:
         name: lower-case ``method_variant``.
         paper: citation key, such as ``"wang2018nonlocal"``.
-        summary: one line that `zoo list` shows.
+        summary: one line for people; by default the builder's own first line, and the preset.
         aliases: further names of the same model.
         **preset: arguments of the builder that this name fixes (a caller may still override them).
     """
 
     def decorate(builder: Callable[..., Any]) -> Callable[..., Any]:
-        entry = Entry(name, builder.__module__, paper, summary, tuple(aliases), preset)
+        line = summary or _summary(builder.__doc__, preset)
+        entry = Entry(name, builder.__module__, paper, line, tuple(aliases), preset)
         for known in (name, *entry.aliases):
             other = _RUNTIME.get(known)
             if other and (other.name, other.module) != (name, entry.module):
@@ -99,6 +100,11 @@ def _bind(builder: Callable[..., Any], name: str, preset: dict[str, Any]) -> Cal
     return build
 
 
+def _summary(docstring: str | None, preset: dict[str, Any]) -> str:
+    first = (docstring or "").strip().split("\n")[0].rstrip(".")
+    return f"{first} ({', '.join(f'{k} {v}' for k, v in preset.items())})" if preset else first
+
+
 @functools.cache
 def _scan() -> dict[str, Entry]:
     """Every name registered in ``zoo/methods/*.py``, read off the source without running it."""
@@ -107,15 +113,12 @@ def _scan() -> dict[str, Entry]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
             for call in getattr(node, "decorator_list", ()):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "register":
-                    values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
-                    entry = Entry(
-                        name=ast.literal_eval(call.args[0]),
-                        module=f"zoo.methods.{file.stem}",
-                        paper=values.pop("paper"),
-                        summary=values.pop("summary", ""),
-                        aliases=tuple(values.pop("aliases", ())),
-                        preset=values,
-                    )
+                    preset = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+                    paper, summary = preset.pop("paper"), preset.pop("summary", "")
+                    aliases = tuple(preset.pop("aliases", ()))
+                    line = summary or _summary(ast.get_docstring(node), preset)
+                    name, module = ast.literal_eval(call.args[0]), f"zoo.methods.{file.stem}"
+                    entry = Entry(name, module, paper, line, aliases, preset)
                     found.update(dict.fromkeys((entry.name, *entry.aliases), entry))
     return found
 

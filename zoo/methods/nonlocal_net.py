@@ -65,260 +65,71 @@ def recipe_of(clip: Clip, flavour: Flavour = "release") -> Recipe:
     return Recipe(rate=0.0025, batch=16) if clip in ("32x4", "128x1") else Recipe()
 
 
-@register("c2d_r50", paper="wang2018nonlocal", aliases=("c2d",), summary="C2D ResNet-50, 32 x 2 frames")
-@register("c2d_r50_8x8", paper="wang2018nonlocal", clip="8x8", summary="C2D ResNet-50, 8 x 8 frames")
-@register("c2d_r50_32x4", paper="wang2018nonlocal", clip="32x4", summary="C2D ResNet-50, 32 x 4 frames")
-@register("c2d_r50_128x1", paper="wang2018nonlocal", clip="128x1", summary="C2D ResNet-50, 128 x 1 frames")
-@register("c2d_r101", paper="wang2018nonlocal", depth=101, summary="C2D ResNet-101, 32 x 2 frames")
-@register("c2d_r101_8x8", paper="wang2018nonlocal", depth=101, clip="8x8", summary="C2D ResNet-101, 8 x 8 frames")
-@register("c2d_r101_32x4", paper="wang2018nonlocal", depth=101, clip="32x4", summary="C2D ResNet-101, 32 x 4 frames")
-@register("c2d_r101_128x1", paper="wang2018nonlocal", depth=101, clip="128x1", summary="C2D ResNet-101, 128 x 1 frames")
+@register("c2d_r50", paper="wang2018nonlocal", aliases=("c2d",))
+@register("c2d_r50_8x8", paper="wang2018nonlocal", clip="8x8")
+@register("c2d_r50_32x4", paper="wang2018nonlocal", clip="32x4")
+@register("c2d_r50_128x1", paper="wang2018nonlocal", clip="128x1")
+@register("c2d_r101", paper="wang2018nonlocal", depth=101)
+@register("c2d_r101_8x8", paper="wang2018nonlocal", depth=101, clip="8x8")
+@register("c2d_r101_32x4", paper="wang2018nonlocal", depth=101, clip="32x4")
+@register("c2d_r101_128x1", paper="wang2018nonlocal", depth=101, clip="128x1")
+@register("nonlocal_c2d_r50", paper="wang2018nonlocal", aliases=("nonlocal_c2d",), nonlocal_blocks=5)
+@register("nonlocal_c2d_r50_8x8", paper="wang2018nonlocal", clip="8x8", nonlocal_blocks=5)
+@register("nonlocal_c2d_r50_32x4", paper="wang2018nonlocal", clip="32x4", nonlocal_blocks=5)
+@register("nonlocal_c2d_r50_128x1", paper="wang2018nonlocal", clip="128x1", nonlocal_blocks=5)
+@register("nonlocal_c2d_r101", paper="wang2018nonlocal", depth=101, nonlocal_blocks=5)
+@register("nonlocal_c2d_r101_8x8", paper="wang2018nonlocal", depth=101, clip="8x8", nonlocal_blocks=5)
+@register("nonlocal_c2d_r101_32x4", paper="wang2018nonlocal", depth=101, clip="32x4", nonlocal_blocks=5)
+@register("nonlocal_c2d_r101_128x1", paper="wang2018nonlocal", depth=101, clip="128x1", nonlocal_blocks=5)
+@register("i3d_r50", paper="wang2018nonlocal", aliases=("i3d",), inflate="3x1x1")
+@register("i3d_r50_8x8", paper="wang2018nonlocal", inflate="3x1x1", clip="8x8")
+@register("i3d_r50_32x4", paper="wang2018nonlocal", inflate="3x1x1", clip="32x4")
+@register("i3d_r50_128x1", paper="wang2018nonlocal", inflate="3x1x1", clip="128x1")
+@register("i3d_r101", paper="wang2018nonlocal", inflate="3x1x1", depth=101)
+@register("i3d_r101_8x8", paper="wang2018nonlocal", inflate="3x1x1", depth=101, clip="8x8")
+@register("i3d_r101_32x4", paper="wang2018nonlocal", inflate="3x1x1", depth=101, clip="32x4")
+@register("i3d_r101_128x1", paper="wang2018nonlocal", inflate="3x1x1", depth=101, clip="128x1")
+@register("nonlocal_i3d_r50", paper="wang2018nonlocal", aliases=("nonlocal_i3d",), inflate="3x1x1", nonlocal_blocks=5)
+@register("nonlocal_i3d_r50_8x8", paper="wang2018nonlocal", inflate="3x1x1", clip="8x8", nonlocal_blocks=5)
+@register("nonlocal_i3d_r50_32x4", paper="wang2018nonlocal", inflate="3x1x1", clip="32x4", nonlocal_blocks=5)
+@register("nonlocal_i3d_r50_128x1", paper="wang2018nonlocal", inflate="3x1x1", clip="128x1", nonlocal_blocks=5)
+@register("nonlocal_i3d_r101", paper="wang2018nonlocal", inflate="3x1x1", depth=101, nonlocal_blocks=5)
+@register("nonlocal_i3d_r101_8x8", paper="wang2018nonlocal", inflate="3x1x1", depth=101, clip="8x8", nonlocal_blocks=5)
 @register(
-    "nonlocal_c2d_r50",
-    paper="wang2018nonlocal",
-    aliases=("nonlocal_c2d",),
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-50, 32 x 2 frames",
+    "nonlocal_i3d_r101_32x4", paper="wang2018nonlocal", inflate="3x1x1", depth=101, clip="32x4", nonlocal_blocks=5
 )
 @register(
-    "nonlocal_c2d_r50_8x8",
-    paper="wang2018nonlocal",
-    clip="8x8",
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-50, 8 x 8 frames",
+    "nonlocal_i3d_r101_128x1", paper="wang2018nonlocal", inflate="3x1x1", depth=101, clip="128x1", nonlocal_blocks=5
 )
-@register(
-    "nonlocal_c2d_r50_32x4",
-    paper="wang2018nonlocal",
-    clip="32x4",
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-50, 32 x 4 frames",
-)
-@register(
-    "nonlocal_c2d_r50_128x1",
-    paper="wang2018nonlocal",
-    clip="128x1",
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-50, 128 x 1 frames",
-)
-@register(
-    "nonlocal_c2d_r101",
-    paper="wang2018nonlocal",
-    depth=101,
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-101, 32 x 2 frames",
-)
-@register(
-    "nonlocal_c2d_r101_8x8",
-    paper="wang2018nonlocal",
-    depth=101,
-    clip="8x8",
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-101, 8 x 8 frames",
-)
-@register(
-    "nonlocal_c2d_r101_32x4",
-    paper="wang2018nonlocal",
-    depth=101,
-    clip="32x4",
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-101, 32 x 4 frames",
-)
-@register(
-    "nonlocal_c2d_r101_128x1",
-    paper="wang2018nonlocal",
-    depth=101,
-    clip="128x1",
-    nonlocal_blocks=5,
-    summary="C2D with 5 non-local blocks, ResNet-101, 128 x 1 frames",
-)
-@register(
-    "i3d_r50",
-    paper="wang2018nonlocal",
-    aliases=("i3d",),
-    inflate="3x1x1",
-    summary="I3D (3x1x1) ResNet-50, 32 x 2 frames",
-)
-@register(
-    "i3d_r50_8x8", paper="wang2018nonlocal", inflate="3x1x1", clip="8x8", summary="I3D (3x1x1) ResNet-50, 8 x 8 frames"
-)
-@register(
-    "i3d_r50_32x4",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    clip="32x4",
-    summary="I3D (3x1x1) ResNet-50, 32 x 4 frames",
-)
-@register(
-    "i3d_r50_128x1",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    clip="128x1",
-    summary="I3D (3x1x1) ResNet-50, 128 x 1 frames",
-)
-@register(
-    "i3d_r101", paper="wang2018nonlocal", inflate="3x1x1", depth=101, summary="I3D (3x1x1) ResNet-101, 32 x 2 frames"
-)
-@register(
-    "i3d_r101_8x8",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    depth=101,
-    clip="8x8",
-    summary="I3D (3x1x1) ResNet-101, 8 x 8 frames",
-)
-@register(
-    "i3d_r101_32x4",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    depth=101,
-    clip="32x4",
-    summary="I3D (3x1x1) ResNet-101, 32 x 4 frames",
-)
-@register(
-    "i3d_r101_128x1",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    depth=101,
-    clip="128x1",
-    summary="I3D (3x1x1) ResNet-101, 128 x 1 frames",
-)
-@register(
-    "nonlocal_i3d_r50",
-    paper="wang2018nonlocal",
-    aliases=("nonlocal_i3d",),
-    inflate="3x1x1",
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 32 x 2 frames",
-)
-@register(
-    "nonlocal_i3d_r50_8x8",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    clip="8x8",
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 8 x 8 frames",
-)
-@register(
-    "nonlocal_i3d_r50_32x4",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    clip="32x4",
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 32 x 4 frames",
-)
-@register(
-    "nonlocal_i3d_r50_128x1",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    clip="128x1",
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-50, 128 x 1 frames",
-)
-@register(
-    "nonlocal_i3d_r101",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    depth=101,
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 32 x 2 frames",
-)
-@register(
-    "nonlocal_i3d_r101_8x8",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    depth=101,
-    clip="8x8",
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 8 x 8 frames",
-)
-@register(
-    "nonlocal_i3d_r101_32x4",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    depth=101,
-    clip="32x4",
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 32 x 4 frames",
-)
-@register(
-    "nonlocal_i3d_r101_128x1",
-    paper="wang2018nonlocal",
-    inflate="3x1x1",
-    depth=101,
-    clip="128x1",
-    nonlocal_blocks=5,
-    summary="I3D (3x1x1) with 5 non-local blocks, ResNet-101, 128 x 1 frames",
-)
-@register(
-    "i3d_3x3x3_r50",
-    paper="wang2018nonlocal",
-    inflate="3x3x3",
-    summary="I3D (3x3x3, table 5.2e) ResNet-50, 32 x 2 frames",
-)
-@register(
-    "i3d_3x3x3_r101",
-    paper="wang2018nonlocal",
-    inflate="3x3x3",
-    depth=101,
-    summary="I3D (3x3x3, table 5.2e) ResNet-101, 32 x 2 frames",
-)
-@register(
-    "slowfast_c2d_r50_8x8",
-    paper="fan2020pyslowfast",
-    clip="8x8",
-    flavour="pyslowfast_nopool",
-    summary="C2D ResNet-50 as PySlowFast builds it, no pooling in time",
-)
-@register(
-    "slowfast_i3d_r50_8x8",
-    paper="fan2020pyslowfast",
-    inflate="3x1x1",
-    clip="8x8",
-    flavour="pyslowfast",
-    summary="I3D ResNet-50 as PySlowFast builds it",
-)
+@register("i3d_3x3x3_r50", paper="wang2018nonlocal", inflate="3x3x3")
+@register("i3d_3x3x3_r101", paper="wang2018nonlocal", inflate="3x3x3", depth=101)
+@register("slowfast_c2d_r50_8x8", paper="fan2020pyslowfast", flavour="pyslowfast_nopool", clip="8x8")
+@register("slowfast_i3d_r50_8x8", paper="fan2020pyslowfast", flavour="pyslowfast", inflate="3x1x1", clip="8x8")
 @register(
     "slowfast_nonlocal_i3d_r50_8x8",
     paper="fan2020pyslowfast",
+    flavour="pyslowfast",
     inflate="3x1x1",
     clip="8x8",
     nonlocal_blocks=5,
-    flavour="pyslowfast",
-    summary="I3D ResNet-50 with 5 non-local blocks as PySlowFast builds it",
 )
-@register(
-    "mmaction_i3d_r50",
-    paper="mmaction2020",
-    inflate="3x1x1",
-    flavour="mmaction",
-    summary="I3D ResNet-50 as MMAction2 builds it",
-)
-@register(
-    "mmaction_nonlocal_i3d_r50",
-    paper="mmaction2020",
-    inflate="3x1x1",
-    nonlocal_blocks=5,
-    flavour="mmaction",
-    summary="I3D ResNet-50 with 5 embedded gaussian blocks as MMAction2 builds it",
-)
+@register("mmaction_i3d_r50", paper="mmaction2020", flavour="mmaction", inflate="3x1x1")
+@register("mmaction_nonlocal_i3d_r50", paper="mmaction2020", flavour="mmaction", inflate="3x1x1", nonlocal_blocks=5)
 @register(
     "mmaction_nonlocal_i3d_r50_dot_product",
     paper="mmaction2020",
+    flavour="mmaction",
     inflate="3x1x1",
     nonlocal_blocks=5,
-    flavour="mmaction",
     instantiation="dot_product",
-    summary="I3D ResNet-50 with 5 dot product blocks as MMAction2 builds it",
 )
 @register(
     "mmaction_nonlocal_i3d_r50_gaussian",
     paper="mmaction2020",
+    flavour="mmaction",
     inflate="3x1x1",
     nonlocal_blocks=5,
-    flavour="mmaction",
     instantiation="gaussian",
-    summary="I3D ResNet-50 with 5 gaussian blocks as MMAction2 builds it",
 )
 def nonlocal_net(
     inflate: Inflation | None = None,
@@ -334,7 +145,7 @@ def nonlocal_net(
     dropout: float = 0.5,
     learning_rate: float | None = None,
 ) -> NonLocalNet:
-    """A network of tables 5.2 to 5.4.
+    """C2D or I3D ResNet of tables 5.2 to 5.4, with or without non-local blocks.
 
     Args:
         inflate: None for C2D; ``"3x1x1"`` or ``"3x3x3"`` for the two inflations of table 5.2e.
