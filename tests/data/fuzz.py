@@ -1,7 +1,7 @@
 """Damage video files in seeded ways and read them: each gives frames or a `VideoError`, nothing else, and soon.
 
 The reading runs in a process of its own, which a crash of FFmpeg cannot take the caller with, and which ends itself
-with a traceback when one file takes too long. By hand, on any files: ``python tests/data/fuzz.py --count 200 FILE...``
+with a traceback when one file takes too long. By hand, on any files: ``python -m tests.data.fuzz --count 200 FILE...``
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def fuzz(sources: list[Path], folder: Path, count: int, seed: int) -> list[tuple
     rows: list[tuple[str, float, int, str, str]] = []
     left = damage(sources, folder, count, seed)
     while left:
-        done = subprocess.run([sys.executable, __file__, "--read", str(folder)], capture_output=True, text=True)
+        command = [sys.executable, "-m", "tests.data.fuzz", "--read", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
         for line in done.stdout.splitlines():
             outcome, seconds, mebibytes, name, message = line.split("\t")
             rows.append((outcome, float(seconds), int(mebibytes), name, message))

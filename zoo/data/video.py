@@ -19,6 +19,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from zoo.data.decoder import Decoder
+from zoo.data.opening import check_size
 from zoo.data.sampling import scaled_size
 
 
@@ -159,7 +160,7 @@ class VideoReader:
             height, width = size
         elif short_side:
             height, width = scaled_size(height, width, short_side)
-        self._decoder.check_size(height, width)
+        check_size(self._decoder.path, height, width)
         rgb = self._reformatter.reformat(
             frame,
             width=height if swapped else width,
