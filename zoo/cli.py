@@ -155,7 +155,8 @@ def _table(*columns: str, title: str | None = None):
 
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column, justify="right" if column in ("score", "top-1", "top-5") else "left")
+        # A name that is cut off cannot be copied: long texts fold.
+        table.add_column(column, justify="right" if column in ("score", "top-1", "top-5") else "left", overflow="fold")
     return table
 
 

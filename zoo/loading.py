@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from zoo.hub.weights import load_strict, read_weights, save_weights
 from zoo.methods.base import ZooModule
 from zoo.networks.cost import cost
 from zoo.networks.inflate import from_timm, inflate_into
+from zoo.papers import PAPERS
 from zoo.spec import VideoSpec
 
 
@@ -87,10 +89,11 @@ class Info:
     Attributes:
         name: the registered name.
         summary: one line.
-        paper: citation key.
+        paper: title, authors, venue and year, or what the method gave as its citation key.
         spec: what it wants to eat.
         parameters: learned and frozen numbers in the network.
         multiply_adds: of one training-size clip, counted with every product of the network.
+        options: the builder's arguments with their defaults, as `zoo.create` and ``--model.NAME`` take them.
         checkpoints: every set of weights, the default first.
     """
 
@@ -100,6 +103,7 @@ class Info:
     spec: VideoSpec
     parameters: int
     multiply_adds: int
+    options: dict[str, Any]
     checkpoints: list[Checkpoint]
 
     def facts(self) -> dict[str, str]:
@@ -112,6 +116,7 @@ class Info:
             "test": f"{s.clips} clips x {s.crops} crops of {s.test_crop} x {s.test_crop} pixels",
             "parameters": f"{self.parameters:,}",
             "multiply-adds": f"{self.multiply_adds / 1e9:.2f} G a clip",
+            "options": ", ".join(f"{name}={value}" for name, value in self.options.items()),
             "train": f"zoo fit --model {self.name} --data kinetics --data.root ROOT",
         }
 
@@ -124,6 +129,7 @@ class Info:
             "spec": self.spec.to_dict(),
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
+            "options": self.options,
             "checkpoints": [
                 {
                     "name": c.name,
@@ -147,8 +153,18 @@ def info(name: str) -> Info:
         module = registry.create(entry.name)
     spec = module.spec
     parameters, multiply_adds = cost(module, (1, 3, spec.frames, spec.crop, spec.crop))
+    options = {p.name: p.default for p in inspect.signature(registry.builder(entry.name)).parameters.values()}
     checkpoints = manifest().for_model(entry.name)
-    return Info(entry.name, entry.summary, entry.paper, spec, parameters, multiply_adds, checkpoints)
+    return Info(
+        entry.name,
+        entry.summary,
+        PAPERS.get(entry.paper, entry.paper),
+        spec,
+        parameters,
+        multiply_adds,
+        options,
+        checkpoints,
+    )
 
 
 def _named(name: str) -> Checkpoint:

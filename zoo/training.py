@@ -9,6 +9,8 @@ Names become class paths before Lightning sees them, so a saved ``config.yaml`` 
 
 from __future__ import annotations
 
+import warnings
+
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -43,6 +45,7 @@ def train(argv: list[str]) -> ZooCLI:
     Raises:
         UnknownNameError: no such model or data set.
     """
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # the names had to be resolved first
     return ZooCLI(
         pl.LightningModule,
         pl.LightningDataModule,

@@ -8,6 +8,7 @@ import torch
 import zoo
 import zoo.registry
 from zoo.hub.weights import load_strict, read_weights, save_weights
+from zoo.papers import PAPERS
 from zoo.spec import VideoSpec
 
 NAMES = zoo.list_models()
@@ -43,7 +44,7 @@ def test_says_what_it_is(name):
     assert info.summary
     assert info.parameters > 100_000
     assert info.multiply_adds > info.parameters
-    assert zoo.registry.entry(name).paper
+    assert info.paper == PAPERS[zoo.registry.entry(name).paper]
 
 
 @pytest.mark.parametrize(
