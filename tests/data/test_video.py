@@ -135,6 +135,20 @@ def test_close_frames_are_decoded_through(folder, fed):
     assert len(fed) == 32  # 8 .. 39
 
 
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs Linux's /proc")
+def test_the_rest_of_the_file_is_not_even_read(folder):
+    def noise(number: int, height: int, width: int) -> np.ndarray:
+        return np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+    def bytes_read() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    path = render(folder / "heavy.mp4", frames=300, height=96, width=128, options={"g": "10"}, picture=noise)
+    before = bytes_read()
+    assert read_frames(path, [250]).shape == (1, 96, 128, 3)
+    assert bytes_read() - before < path.stat().st_size / 4
+
+
 @pytest.mark.parametrize("name", ["long_gop.mp4", "open_gop.mkv", "mpeg4.mp4", "mpeg4.avi", "fast_start.mp4"])
 def test_leaving_out_unneeded_pictures_changes_no_pixel(name, folder):
     path, frames = make(name, folder)
@@ -215,6 +229,18 @@ def test_dropped_frames_of_an_avi_are_no_frames(folder, tmp_path):
     assert probe(path).frames == len(plain) == 117
     assert numbers_in(read_frames(path, range(117))) == plain
     assert numbers_in(read_frames(path, [100, 4, 5])) == [plain[100], plain[4], plain[5]]
+
+
+@pytest.mark.parametrize("name", ["mpeg4.avi", "b_frames.avi", "audio.mkv", "vp9.webm", "h264.ts", "h264.flv"])
+def test_a_recording_that_broke_off_is_a_shorter_video(name, folder, tmp_path):
+    """These name no number of frames that must be there, and keep their tables at the end."""
+    whole, _ = make(name, folder)
+    path = tmp_path / name
+    path.write_bytes(whole.read_bytes()[: int(0.7 * whole.stat().st_size)])
+    frames = probe(path).frames
+    assert 60 < frames < 100
+    indices = np.random.default_rng(0).integers(0, frames - 1, 20).tolist()
+    assert numbers_in(read_frames(path, indices)) == indices
 
 
 # Sizes and turns

@@ -112,14 +112,21 @@ class Decoder:
             index = index_of_container(self.container, self.stream)
             if index is None or not self._starts_whole(index):
                 index = self._read_all_packets()
-            if "mp4" in self.container.format.name and 0 < self.stream.frames < entries:
-                # A table longer than its list of times: FFmpeg's search in it may never end, so it is not asked to.
-                index = replace(index, keys=())
+            if not self._is_searchable(entries):
+                index = replace(index, keys=(), times=None)
             if index.frames is None:
                 index = replace(index, frames=sum(1 for _ in self._from_start()))
         if not index.frames:
             raise broken(self.path, "it shows no picture")
         return index
+
+    def _is_searchable(self, entries: int) -> bool:
+        """Whether frames can be found by their time stamps."""
+        if self.container.format.name == "avi":
+            # It stores no presentation times, and what FFmpeg guesses for reordered pictures is often wrong.
+            return not self.stream.codec_context.has_b_frames
+        # An MP4's table can claim to be longer than its list of times; FFmpeg's search in it takes forever.
+        return not 0 < self.stream.frames < entries
 
     def _starts_whole(self, index: PacketIndex) -> bool:
         """Whether the first packet shows the first frame: not so where a video was cut out of the middle of another."""

@@ -55,21 +55,22 @@ class PacketIndex:
 def index_of_container(container: av.container.InputContainer, stream: av.VideoStream) -> PacketIndex | None:
     """The index that the file itself carries; None where it carries none that lists every packet.
 
-    MP4 and QuickTime (unless fragmented) and AVI list every packet with its decoding time.
+    MP4 and QuickTime (unless fragmented) list every packet with its decoding time, AVI with its number.
     """
     is_avi = container.format.name == "avi"
     if not (is_avi or "mp4" in container.format.name) or not stream.frames:
         return None
     # Entries are views of FFmpeg's own table, which moves when packets are read: copy what is needed, now.
-    position, keys = 0, []
+    position, keys, last = 0, [], 0
     for entry in stream.index_entries:
+        last = entry.timestamp
         if entry.is_keyframe:
-            keys.append(Key(position, entry.timestamp))
+            keys.append(Key(position, last))
         position += not entry.is_discard  # cut away by an edit list: decoded, never shown
     if not keys or keys[0].position or not _ascending([key.stamp for key in keys]):
         return None
-    if is_avi and stream.codec_context.has_b_frames:
-        keys = []  # AVI has no presentation times, and what FFmpeg guesses for reordered pictures is often wrong
+    if is_avi and last + 1 < stream.frames:  # its table was cut off; FFmpeg makes a new one while it reads
+        return None
     return PacketIndex(position, tuple(keys), "dts")
 
 
