@@ -98,7 +98,7 @@ def draw_attention(
     strip, film = Path(out) / f"{name}.attention.png", Path(out) / f"{name}.attention.mp4"
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
-        _write_strip(strip, pictures)
+        _write_strip(strip, pictures, min(int(at[0] * len(pictures)), len(pictures) - 1))
         _write_film(film, pictures, Fraction(probe(video).fps or 25).limit_denominator(1000) / spec.stride)
     except OSError as error:
         raise ZooError(f"cannot write pictures to {out}: {error}. Give another folder with --out.") from error
@@ -137,9 +137,11 @@ def _draw(
     return pictures
 
 
-def _write_strip(path: Path, pictures: list[Image.Image]) -> None:
-    """Frames spread evenly over the clip, side by side."""
-    chosen = [pictures[i] for i in np.linspace(0, len(pictures) - 1, min(_STRIP, len(pictures))).round().astype(int)]
+def _write_strip(path: Path, pictures: list[Image.Image], query_frame: int) -> None:
+    """Frames spread evenly over the clip, side by side; the nearest one gives way to the query's own."""
+    places = np.linspace(0, len(pictures) - 1, min(_STRIP, len(pictures))).round().astype(int)
+    places[np.abs(places - query_frame).argmin()] = query_frame
+    chosen = [pictures[place] for place in places]
     strip = Image.new("RGB", ((_SIDE + 4) * len(chosen) - 4, _SIDE), "white")
     for number, picture in enumerate(chosen):
         strip.paste(picture, (number * (_SIDE + 4), 0))

@@ -77,7 +77,7 @@ def test_every_row_says_what_came_of_it(trial, kinetics_root, tmp_path, options)
     first = saved["measurements"][0]
     assert first["rows"] == ["trial/trial: plain", "trial/trial: the same again"]
     assert (first["data"]["expected"], first["data"]["found"], first["data"]["scored"]) == (9, 9, 9)
-    assert (first["protocol"]["clips"], first["protocol"]["crops"]) == (2, 1)
+    assert (first["protocol"]["clips"], first["protocol"]["crops"]) == (1, 1)
     assert first["weights"]["sha256"] == zoo.files.sha256_of(trial / "weights" / "i3d_tiny.trial.safetensors")
     assert "clip_top1" in first["metrics"]
     assert first["seconds"] > 0

@@ -15,14 +15,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from zoo.errors import ZooError
 from zoo.methods import nonlocal_keys
 from zoo.methods.base import Recipe
 from zoo.methods.classifier import VideoClassifier
-from zoo.networks.nonlocal_block import Extent, Instantiation
+from zoo.networks.nonlocal_block import Extent, Instantiation, NonLocalBlock
 from zoo.networks.norm import Norm, fold_state
-from zoo.networks.resnet3d import Inflation, Layout, ResNet3d, nonlocal_places
+from zoo.networks.resnet3d import Bottleneck, Inflation, Layout, ResNet3d, nonlocal_places
 from zoo.registry import register
 from zoo.spec import VideoSpec
 
@@ -188,36 +189,54 @@ def nonlocal_net(
 
 
 @register("i3d_tiny", paper="wang2018nonlocal", summary="a tiny I3D for the sandbox")
-@register(
-    "nonlocal_i3d_tiny", paper="wang2018nonlocal", nonlocal_blocks=1, summary="its twin with a non-local block in res3"
-)
+@register("nonlocal_i3d_tiny", paper="wang2018nonlocal", nonlocal_blocks=2, summary="its twin with 2 non-local blocks")
 def tiny(nonlocal_blocks: int = 0, num_classes: int = 8, learning_rate: float | None = None) -> NonLocalNet:
-    """A few hundred thousand parameters on 16 x 2 frames of 48 pixels, trained on the sandbox in minutes on a laptop.
+    """Under two hundred thousand parameters on 18 x 2 frames of 40 pixels, trained on the sandbox in minutes.
+
+    Its convolutions see seven frames (all but the first 1x7x7 one are an I3D's) and keep all of time, so that events
+    further apart than that meet nowhere but in a non-local block.
 
     Args:
-        nonlocal_blocks: 1 puts one after res3, 0 leaves it out.
+        nonlocal_blocks: 0 for none, 1 after res4, 2 after res3 and res4.
         num_classes: of the head; the sandbox has 8.
         learning_rate: at the recipe's batch, in place of the recipe's own.
     """
+    if nonlocal_blocks not in (0, 1, 2):
+        raise ZooError(f"the tiny network has room for 0, 1 or 2 non-local blocks, not {nonlocal_blocks!r}.")
     trunk = ResNet3d(
         inflate="3x1x1",
-        layout=Layout((5, 7, 7), (1, 2, 2), (1, 3, 3), (1, 2, 2), (0, 0, 0), 2),
-        nonlocal_after={"res3": (0,)} if nonlocal_blocks else {},
+        layout=Layout((1, 7, 7), (1, 2, 2), (1, 3, 3), (1, 2, 2), (0, 0, 0), 1),
+        nonlocal_after=dict.fromkeys(("res4", "res3")[:nonlocal_blocks], (0,)),
         nonlocal_options={"sub_sample": False},
         widths=(16, 16, 32, 64),
         blocks=(1, 1, 1, 1),
     )
-    # Not mirrored: that would turn a left turn into a right one under the same label.
+    _start_from_scratch(trunk)
     spec = VideoSpec(
-        frames=16,
+        frames=18,
         stride=2,
-        crop=48,
-        short_side=(54, 54),
-        test_crop=48,
-        test_short_side=54,
-        clips=2,
+        crop=40,
+        short_side=(44, 44),
+        test_crop=40,
+        test_short_side=44,
+        clips=1,  # the first: a clip that wraps round would put the end before the beginning
         crops=1,
-        flip=False,
+        flip=False,  # a left turn in the mirror is a right one
     )
-    recipe = Recipe(rate=learning_rate or 0.1, batch=32, iterations=960, schedule="cosine", warmup=48)
+    recipe = Recipe(rate=learning_rate or 0.1, batch=32, iterations=768, schedule="cosine", warmup=48)
     return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=0.0, recipe=recipe)
+
+
+def _start_from_scratch(trunk: ResNet3d) -> None:
+    """Fresh weights for a network that no pretrained one stands behind.
+
+    The release's values keep a pretrained network's answers: every residual branch ends in a norm of scale zero, and
+    the block's projections are so small (0.01) that the epsilon of its norm swallows them. Here the branches are open,
+    and the projections have unit gain as the paper's text has it (He); a block still starts as the identity.
+    """
+    for module in trunk.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.ones_(module.norm3.weight)
+        elif isinstance(module, NonLocalBlock):
+            for projection in (module.theta, module.phi, module.g, module.out):
+                nn.init.kaiming_normal_(projection.weight, nonlinearity="linear")

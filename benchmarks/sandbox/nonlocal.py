@@ -1,0 +1,321 @@
+"""Trains the sandbox's two networks, with and without a non-local block, and says what they score.
+
+    python benchmarks/sandbox/nonlocal.py --seeds 0 1 2 3 4 --out runs/sandbox/nonlocal [--bundle]
+
+Renders the sandbox's videos, trains `nonlocal_i3d_tiny` and its block-free twin `i3d_tiny` by the recipe that both
+carry, once per seed, tests each on the validation split by the protocol of its spec, and writes ``results.json``
+(each seed's scores, curve and seconds; mean and standard deviation; versions) and every run's weights into the output
+folder. A run that is already there is not trained again. ``--bundle`` then puts the weights of the first seed,
+whatever they score, into the repository: weights/, checkpoints.yaml, benchmarks/tables/sandbox.yaml and
+benchmarks/results/.
+
+The videos are decoded once and kept as bytes; training clips are cut out of them by the same draws that the datamodule
+makes. Testing reads the files as any test does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import textwrap
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import yaml
+
+import zoo
+from zoo.data import sampling
+from zoo.data.kinetics import SandboxKinetics
+from zoo.data.loader import TrainClips, TrainSampler, collate
+from zoo.data.sandbox import DESCRIPTION, TRAIN, VAL, render_kinetics
+from zoo.data.transforms import crop_view
+from zoo.data.video import VideoReader
+from zoo.files import sha256_of, write_whole
+from zoo.hub.manifest import read_manifest
+from zoo.hub.proof import write_proof
+from zoo.hub.weights import load_strict, read_weights, save_weights
+from zoo.reproduce.provenance import about
+from zoo.spec import VideoSpec
+
+TWIN, NONLOCAL = "i3d_tiny", "nonlocal_i3d_tiny"
+ROWS = {TWIN: "I3D, tiny", NONLOCAL: "Non-local I3D, tiny"}
+REPOSITORY = Path(__file__).resolve().parents[2]
+BEGIN = "  # --- The sandbox, written by benchmarks/sandbox/nonlocal.py. `make sandbox` trains these again.\n"
+END = "  # --- End of what benchmarks/sandbox/nonlocal.py wrote.\n"
+
+
+class RememberedClips(TrainClips):
+    """`TrainClips` out of decoded videos; the same draws give the same clips."""
+
+    def __init__(self, records: list, spec: VideoSpec, seed: int, videos: np.ndarray) -> None:
+        super().__init__(records, spec, seed)
+        self.videos = videos  # uint8 [N, T, H, W, 3], already at the spec's one short side
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        index, epoch = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        frames, spec = self.videos[index], self.spec
+        chosen = sampling.train_clip(len(frames), spec.frames, spec.stride, rng)
+        sampling.short_side_jitter(spec.short_side, rng)
+        corner = sampling.random_crop(*frames.shape[1:3], spec.crop, rng)
+        clip = crop_view(frames[chosen], corner, spec.crop)
+        return {"clips": clip, "label": self.records[index].label, "index": index, "unreadable": []}
+
+
+class RememberedKinetics(SandboxKinetics):
+    """The sandbox's datamodule, trained from memory and tested from the files."""
+
+    videos: np.ndarray
+
+    def train_dataloader(self) -> torch.utils.data.DataLoader:
+        data = RememberedClips(self.records("train"), self.spec, self.seed, self.videos)
+        sampler = TrainSampler(data, *self._place(), seed=self.seed)
+        return torch.utils.data.DataLoader(data, self.batch_size, sampler=sampler, collate_fn=collate, drop_last=True)
+
+
+class Curve(pl.Callback):
+    """Mean training loss of every epoch, and the validation accuracy where it was taken."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.points: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        point = {"epoch": trainer.current_epoch + 1, "train_loss": round(statistics.fmean(self.losses), 4)}
+        if (
+            "val_top1" in trainer.callback_metrics
+            and (trainer.current_epoch + 1) % trainer.check_val_every_n_epoch == 0
+        ):
+            point["val_top1"] = round(float(trainer.callback_metrics["val_top1"]), 2)
+        print(f"{module.name}: {point}", flush=True)
+        self.points.append(point)
+        self.losses.clear()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs share."""
+
+    root: Path
+    out: Path
+    epochs: int
+    threads: int
+    precision: str
+
+
+def remember(data: SandboxKinetics, path: Path) -> None:
+    """Decode every training video once, whole, at the spec's short side, into one array on disk."""
+    low, high = data.spec.short_side
+    if low != high or data.spec.flip:
+        raise zoo.ZooError("training from memory wants one short side and no mirroring; see RememberedClips.")
+    videos = []
+    for record in data.records("train"):
+        with VideoReader(record.path, threads=1) as video:
+            videos.append(video.read(np.arange(video.frames), short_side=low))
+    np.save(path, np.stack(videos))
+
+
+def train(settings: Settings, run: tuple[str, int]) -> dict[str, Any]:
+    """One run, or what an earlier one wrote down; the weights lie beside it."""
+    name, seed = run
+    record = settings.out / f"{name}.seed{seed}.json"
+    if record.exists():
+        return json.loads(record.read_text())
+    torch.set_num_threads(settings.threads)
+    pl.seed_everything(seed, verbose=False)
+    model = zoo.create(name).to(memory_format=torch.channels_last_3d)  # a third faster on a CPU
+    data = RememberedKinetics(settings.root, model.spec, model.recipe.batch, num_workers=0, seed=seed)
+    data.videos = np.load(settings.out / "videos.npy", mmap_mode="r")
+    curve = Curve()
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision=settings.precision,
+        max_epochs=settings.epochs,
+        check_val_every_n_epoch=max(1, settings.epochs // 2),
+        num_sanity_val_steps=0,
+        callbacks=[curve],
+        **quiet,
+    )
+    start, start_cpu = time.monotonic(), time.process_time()
+    trainer.fit(model, data)
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
+    (scores,) = pl.Trainer(accelerator="cpu", **quiet).test(model, data, verbose=False)  # in 32 bits, as everywhere
+    story = {"script": "benchmarks/sandbox/nonlocal.py", "model": name, "seed": seed, "epochs": settings.epochs}
+    story["precision"] = settings.precision
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    save_weights(record.with_suffix(".safetensors"), state, {**story, "labels": list(model.labels)})
+    result = {
+        **story,
+        **{key: round(scores[key], 4) for key in ("top1", "top5")},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "curve": curve.points,
+    }
+    write_whole(record, json.dumps(result, indent=1).encode())
+    return result
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each model, mean and standard deviation (of the sample) of its runs' scores in percent."""
+    result = {}
+    for name in dict.fromkeys(run["model"] for run in runs):
+        mine = [run for run in runs if run["model"] == name]
+        result[name] = {
+            key: {
+                "mean": round(statistics.fmean(run[key] for run in mine), 2),
+                "std": round(statistics.stdev(run[key] for run in mine), 2) if len(mine) > 1 else 0.0,
+            }
+            for key in ("top1", "top5")
+        }
+    return result
+
+
+def bundle(out: Path, results: dict[str, Any]) -> None:
+    """Put the first seed's weights, their proofs, entries and the table into the repository."""
+    seed = min(run["seed"] for run in results["runs"])
+    entries = {}
+    for name in ROWS:
+        (run,) = (run for run in results["runs"] if (run["model"], run["seed"]) == (name, seed))
+        entries[f"{name}.sandbox"] = _bundle_one(name, out / f"{name}.seed{seed}.safetensors", run)
+    _rewrite_manifest(REPOSITORY / "checkpoints.yaml", entries)
+    _rewrite_table(REPOSITORY / "benchmarks/tables/sandbox.yaml", results)
+    write_whole(REPOSITORY / "benchmarks/results/sandbox_nonlocal_training.json", _json(results))
+
+
+def _bundle_one(name: str, source: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """Copy one checkpoint, write its proof, and return its entry in checkpoints.yaml."""
+    weights, proof = (f"weights/{name}.sandbox.{kind}" for kind in ("safetensors", "proof.safetensors"))
+    (REPOSITORY / "weights").mkdir(exist_ok=True)
+    shutil.copyfile(source, REPOSITORY / weights)
+    model = zoo.create(name)
+    load_strict(model, read_weights(source)[0])
+    spec = model.spec
+    shape = (1, 3, spec.frames, spec.test_crop, spec.test_crop)
+    clip = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    write_proof(REPOSITORY / proof, model.eval(), {"clips": clip})
+    scores = {key: run[key] for key in ("top1", "top5")}
+    return {
+        "source": {"bundled": weights},
+        "sha256": sha256_of(source),
+        "bytes": source.stat().st_size,
+        "license": "Apache-2.0",
+        "code_license": "Apache-2.0",
+        "trained_on": ["sandbox_kinetics"],
+        "num_classes": model.num_classes,
+        "labels": "sandbox_kinetics",
+        "reported": {
+            "by": f"benchmarks/sandbox/nonlocal.py, seed {run['seed']}",
+            "scores": scores,
+            "protocol": "sandbox_kinetics_1view",
+            "table": "sandbox/nonlocal",
+            "row": ROWS[name],
+            "videos": VAL,
+        },
+        "proof": proof,
+        "default": True,
+        "notes": "Knows the eight classes of the rendered sandbox videos and nothing of real actions.",
+    }
+
+
+def _rewrite_manifest(path: Path, entries: dict[str, Any]) -> None:
+    """Replace this script's part of checkpoints.yaml, or append it; what fails the schema is not kept."""
+    text = path.read_text()
+    if BEGIN in text:
+        before, _, rest = text.partition(BEGIN)
+        text = before + rest.partition(END)[2]
+    block = yaml.safe_dump(entries, sort_keys=False, width=120)
+    new = path.with_suffix(".new.yaml")
+    try:
+        new.write_text(f"{text}{BEGIN}{textwrap.indent(block, '  ')}{END}")
+        read_manifest(new)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _rewrite_table(path: Path, results: dict[str, Any]) -> None:
+    """Put this script's table into the sandbox's group, in place of an earlier one."""
+    document = yaml.safe_load(path.read_text()) if path.exists() else {"tables": []}
+    kept = [table for table in document["tables"] if table["id"] != "nonlocal"]
+    percent = {"unit": "percent", "higher_is_better": True}
+    seeds = sorted({run["seed"] for run in results["runs"]})
+    table = {
+        "id": "nonlocal",
+        "title": "A small I3D on rendered videos, without and with one non-local block",
+        "task": "video classification",
+        "dataset": "sandbox videos in the Kinetics layout",
+        "split": "val",
+        "data": "sandbox_kinetics",
+        "protocol": "one clip from the first frame, one crop",
+        "description": DESCRIPTION,
+        "source": f"benchmarks/sandbox/nonlocal.py: {TRAIN} training and {VAL} validation videos, "
+        f"{results['epochs']} epochs, mean and standard deviation over seeds {', '.join(map(str, seeds))}",
+        "note": f"The bundled weights are those of seed {seeds[0]}, by rule and not by score.",
+        "metrics": {"top1": percent, "top5": dict(percent)},
+        "rows": [
+            {
+                "name": row,
+                "own": True,
+                "model": name,
+                "weights": f"{name}.sandbox",
+                "values": {key: value["mean"] for key, value in results["summary"][name].items()},
+                "spread": {key: value["std"] for key, value in results["summary"][name].items()},
+            }
+            for name, row in ROWS.items()
+        ],
+    }
+    document["tables"] = sorted([*kept, table], key=lambda table: table["id"])
+    write_whole(path, yaml.safe_dump(document, sort_keys=False, width=120).encode())
+
+
+def _json(results: dict[str, Any]) -> bytes:
+    return (json.dumps(results, indent=1) + "\n").encode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--models", nargs="+", default=list(ROWS), choices=list(ROWS), help="train these only")
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--root", type=Path, help="where the videos are or shall be; the user's cache by default")
+    parser.add_argument("--out", type=Path, default=Path("runs/sandbox/nonlocal"))
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once")
+    parser.add_argument("--threads", type=int, default=1, help="of each run")
+    parser.add_argument("--precision", default="bf16-mixed", help="of training; 32-true where bf16 is slow")
+    parser.add_argument("--bundle", action="store_true", help="put the first seed's weights into the repository")
+    options = parser.parse_args()
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    data = SandboxKinetics(options.root, zoo.create(NONLOCAL).spec)
+    render_kinetics(data.root)
+    if not (options.out / "videos.npy").exists():
+        remember(data, options.out / "videos.npy")
+    settings = Settings(data.root, options.out, options.epochs, options.threads, options.precision)
+    todo = [(name, seed) for seed in options.seeds for name in options.models]
+    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+        runs = list(pool.map(partial(train, settings), todo))
+    results = {"epochs": options.epochs, "data": DESCRIPTION, **about(), "summary": summary(runs), "runs": runs}
+    write_whole(options.out / "results.json", _json(results))
+    for name, scores in results["summary"].items():
+        print(name, {key: f"{value['mean']} +- {value['std']}" for key, value in scores.items()})
+    if options.bundle:
+        bundle(options.out, results)
+
+
+if __name__ == "__main__":
+    main()
