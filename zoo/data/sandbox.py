@@ -30,16 +30,14 @@ import numpy as np
 
 from zoo.errors import DataError
 
-HEADINGS = {"going right": 0, "going up": 1, "going left": 2, "going down": 3}  # quarter turns, counter-clockwise
-TURNS = {
-    "following": 0,
-    "turning left": 1,
-    "opposing": 2,
-    "turning right": 3,
-}  # from the leader's way to the follower's
+# In quarter turns, counter-clockwise: from "to the right", and from the leader's way to the follower's.
+HEADINGS = {"going right": 0, "going up": 1, "going left": 2, "going down": 3}
+TURNS = {"following": 0, "turning left": 1, "opposing": 2, "turning right": 3}
 CLASSES = tuple(sorted((*HEADINGS, *TURNS)))  # in alphabetical order, as Kinetics counts
 TRAIN, VAL = 1536, 384
 SIZE, FPS, FRAMES = 80, 20, 40  # pixels, frames per second, frames in a video: two seconds
+ONSETS = (range(3), range(27, 30))  # the frames in which a leader and a follower may come
+PRESENCE = 11  # frames that each of them is there
 
 DESCRIPTION = (
     f"Synthetic videos rendered by zoo.data.sandbox, no recordings of people: {SIZE}x{SIZE} pixels, {FRAMES} frames, "
@@ -177,10 +175,10 @@ def render_frames(item: Item) -> np.ndarray:
     level = float(frames.mean())
     for place in (1, 3):
         _paint(rng, frames, _stay(rng, _CORNERS[(corner + place) % 4]), level)
-    for place, earliest, heading in zip((0, 2), (0, 27), item.headings, strict=True):
+    for place, onsets, heading in zip((0, 2), ONSETS, item.headings, strict=True):
         if heading is not None:
             way = _travel(rng, _CORNERS[(corner + place) % 4], heading)
-            onset = earliest + int(rng.integers(3))
+            onset = int(rng.integers(onsets.start, onsets.stop))
             _paint(rng, frames[onset : onset + len(way)], way, level)
     return np.clip(frames + 0.5, 0, 255).astype(np.uint8)
 
@@ -196,12 +194,12 @@ def _background(rng: np.random.Generator) -> np.ndarray:
 
 
 def _travel(rng: np.random.Generator, corner: tuple[int, int], heading: int) -> np.ndarray:
-    """Where a traveller is in the eleven frames that it is there at all, ``[11, 2]`` as x, y in pixels.
+    """Where a traveller is in the frames that it is there at all, ``[PRESENCE, 2]`` as x, y in pixels.
 
     It comes, rests for a frame, is eight frames on its way, rests and is gone: were it to stay, its place alone would
     still tell its way when the other sprite sets out.
     """
-    along = rng.uniform(24, 30) * (np.clip(np.arange(-1, 10), 0, 8) / 8 - 0.5)
+    along = rng.uniform(24, 30) * (np.clip(np.arange(PRESENCE) - 1, 0, 8) / 8 - 0.5)
     angle = heading * math.pi / 2
     direction = np.array([math.cos(angle), -math.sin(angle)])  # y points down on screen
     return corner + rng.uniform(-2, 2, 2) + along[:, None] * direction
