@@ -1,0 +1,63 @@
+"""The script that trains the bundled checkpoints: it trains on the datamodule's clips and writes files that hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import zoo
+from zoo.data.kinetics import SandboxKinetics
+from zoo.data.loader import TrainClips
+from zoo.errors import WeightsError
+from zoo.hub.manifest import read_manifest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("train_sandbox", REPOSITORY / "benchmarks/sandbox/nonlocal.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_clips_from_memory_are_the_datamodules(script, kinetics_root, tmp_path):
+    data = SandboxKinetics(kinetics_root, zoo.create("i3d_tiny").spec)
+    script.remember(data, tmp_path / "videos.npy")
+    from_files = TrainClips(data.records("train"), data.spec, seed=5)
+    from_memory = script.RememberedClips(from_files.records, data.spec, 5, np.load(tmp_path / "videos.npy"))
+    for key in ((0, 0), (0, 1), (7, 0), (31, 3)):
+        expected, got = from_files[key], from_memory[key]
+        assert torch.equal(got.pop("clips"), expected.pop("clips"))
+        assert got == expected
+
+
+def test_entries_replace_earlier_ones_and_a_wrong_one_is_not_kept(script, tmp_path):
+    path = tmp_path / "checkpoints.yaml"
+    path.write_text((REPOSITORY / "checkpoints.yaml").read_text())
+    published = set(read_manifest(path)) - {"i3d_tiny.sandbox", "nonlocal_i3d_tiny.sandbox"}
+    entry = {
+        "source": {"bundled": "weights/w.safetensors"},
+        "sha256": "0" * 64,
+        "license": "MIT",
+        "code_license": "MIT",
+        "trained_on": ["sandbox_kinetics"],
+        "num_classes": 8,
+        "default": True,
+    }
+    for digits in ("0", "1"):
+        script._rewrite_manifest(path, {"i3d_tiny.sandbox": {**entry, "sha256": digits * 64}})
+    assert set(read_manifest(path)) == {*published, "i3d_tiny.sandbox"}
+    assert read_manifest(path)["i3d_tiny.sandbox"].sha256 == "1" * 64
+    before = path.read_text()
+    with pytest.raises(WeightsError, match="sha256"):
+        script._rewrite_manifest(path, {"i3d_tiny.sandbox": {**entry, "sha256": "short"}})
+    assert path.read_text() == before
+    assert list(tmp_path.iterdir()) == [path]
