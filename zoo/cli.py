@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,8 @@ EPILOG = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 when all went well, 1 after a `zoo.ZooError`, 2 for wrong usage."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    # Lightning's talk with torch about its own internals is nothing that a reader of this command can act on.
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     try:
         if argv and argv[0] in ("fit", "validate", "test"):  # Lightning's own command line, with every Trainer flag
             from zoo.training import train

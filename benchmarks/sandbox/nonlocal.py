@@ -261,7 +261,7 @@ def _rewrite_table(path: Path, results: dict[str, Any]) -> None:
         "dataset": "sandbox videos in the Kinetics layout",
         "split": "val",
         "data": "sandbox_kinetics",
-        "protocol": "one clip from the first frame, one crop",
+        "protocol": "the middle clip, the centre crop",
         "description": DESCRIPTION,
         "source": f"benchmarks/sandbox/nonlocal.py: {TRAIN} training and {VAL} validation videos, "
         f"{results['epochs']} epochs, mean and standard deviation over {_seeds(results)}",
