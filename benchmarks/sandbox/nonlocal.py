@@ -306,7 +306,7 @@ def main() -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     data = SandboxKinetics(options.root, zoo.create(NONLOCAL).spec)
-    render_kinetics(data.root)
+    render_kinetics(data.root, workers=options.jobs)
     if not (options.out / "videos.npy").exists():
         remember(data, options.out / "videos.npy")
     settings = Settings(data.root, options.out, options.epochs, options.threads, options.precision)

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from pytorch_lightning.trainer.states import TrainerFn
 
+from zoo.data import sandbox
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.folder import videos_by_stem
 from zoo.data.labels import class_names
 from zoo.data.loader import VideoRecord
-from zoo.data.sandbox import CLASSES as SANDBOX_CLASSES
-from zoo.data.sandbox import render_kinetics
 from zoo.errors import DataError
 from zoo.files import cache_root
 from zoo.spec import VideoSpec
@@ -70,7 +69,7 @@ class Kinetics(VideoDataModule):
     def _read_csv(self, path: Path) -> list[tuple[str, int]]:
         """(file stem, class number) of every row; a row that cannot be meant is refused with its line."""
         numbers, rows = self.class_numbers, []
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if lacking := {"label", "youtube_id", "time_start", "time_end"} - set(reader.fieldnames or ()):
                 raise DataError(
@@ -101,7 +100,7 @@ class Kinetics(VideoDataModule):
 class SandboxKinetics(Kinetics):
     """The embedded videos in the Kinetics layout, rendered into the cache where no root is given."""
 
-    classes: Sequence[str] = SANDBOX_CLASSES
+    classes: Sequence[str] = sandbox.CLASSES
     name = "sandbox_kinetics"
 
     def __init__(
@@ -113,11 +112,13 @@ class SandboxKinetics(Kinetics):
         seed: int = 0,
     ) -> None:
         """As `Kinetics`; ``root=None`` renders the videos into the user's cache on first use."""
-        super().__init__(root or cache_root() / "sandbox" / "kinetics", spec, batch_size, num_workers, seed)
+        super().__init__(
+            root or cache_root() / "sandbox" / f"kinetics-{sandbox.RECIPE}", spec, batch_size, num_workers, seed
+        )
         self._render = root is None
 
     def prepare_data(self) -> None:
         """Render what is not there yet; one process of a machine does it, the others wait."""
         if self._render:
             fitting = self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING
-            render_kinetics(self.root, **({} if fitting else {"train": 0}))
+            sandbox.render_kinetics(self.root, **({} if fitting else {"train": 0}))

@@ -17,7 +17,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -27,8 +26,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+from filelock import FileLock
 
 from zoo.errors import DataError
+from zoo.files import write_whole, writing
 
 # In quarter turns, counter-clockwise: from "to the right", and from the leader's way to the follower's.
 HEADINGS = {"going right": 0, "going up": 1, "going left": 2, "going down": 3}
@@ -48,13 +49,13 @@ DESCRIPTION = (
     "relation: 62.5% top-1."
 )
 
-_RECIPE = 2  # raised whenever the rendered pixels change
+RECIPE = 2  # raised whenever the rendered pixels change
 _MARKER = "sandbox.json"
 _CORNERS = ((24, 24), (56, 24), (56, 56), (24, 56))
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
-def render_kinetics(root: str | Path, seed: int = 0, train: int = TRAIN, val: int = VAL, workers: int = 2) -> Path:
+def render_kinetics(root: str | Path, seed: int = 0, train: int = TRAIN, val: int = VAL, workers: int = 1) -> Path:
     """Render what is not there yet of a sandbox data set in the Kinetics layout, and return its root.
 
     Written are ``train.csv`` and ``val.csv`` with the official columns (label, youtube_id, time_start, time_end, split,
@@ -67,50 +68,53 @@ def render_kinetics(root: str | Path, seed: int = 0, train: int = TRAIN, val: in
         train: videos in the training split; 0 leaves the split alone. A multiple of 32 is balanced over
             classes and directions.
         val: the same for the validation split.
-        workers: processes that render; 1 renders in this one.
+        workers: processes that render; 1 renders in this one. More are spawned, so the calling script needs its
+            ``if __name__ == "__main__":``.
 
     Raises:
         DataError: ``root`` holds something else, or the sandbox by another recipe.
     """
     root = Path(root)
-    state = _read_marker(root, seed)
-    for split, count in (("train", train), ("val", val)):
-        done = state["complete"].get(split)
-        if done not in (None, count) and count:
-            raise DataError(
-                f"{root} holds a sandbox with {done} {split} videos, not {count}; ask for {done} or for another folder."
-            )
-        if done is not None or not count:
-            continue
-        _render_split(root, seed, split, count, workers)
-        state["complete"][split] = count
-        _write_whole(root / _MARKER, json.dumps(state, indent=1).encode())
+    lock = root.with_name(f"{root.name}.lock")  # of two who start at once, the second finds the work done
+    with writing(lock):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock).acquire()
+    with held:
+        state = _read_marker(root, seed)
+        for split, count in (("train", train), ("val", val)):
+            done = state["complete"].get(split)
+            if done not in (None, count) and count:
+                raise DataError(
+                    f"{root} holds a sandbox with {done} {split} videos, not {count}; ask for {done} or name another "
+                    "folder."
+                )
+            if done is None and count:
+                _render_split(root, seed, split, count, workers)
+                state["complete"][split] = count
+                write_whole(root / _MARKER, json.dumps(state, indent=1).encode())
     return root
 
 
 def _read_marker(root: Path, seed: int) -> dict:
     """The state of ``root``: its recipe and its complete splits; written afresh for a new or empty folder."""
-    ours = {"description": DESCRIPTION, "recipe": _RECIPE, "seed": seed, "complete": {}}
+    ours = {"description": DESCRIPTION, "recipe": RECIPE, "seed": seed, "complete": {}}
     marker = root / _MARKER
     if marker.exists():
         state = json.loads(marker.read_text())
-        if (state["recipe"], state["seed"]) != (_RECIPE, seed):
+        if (state["recipe"], state["seed"]) != (RECIPE, seed):
             theirs = f"recipe {state['recipe']}, seed {state['seed']}"
             raise DataError(
-                f"{root} holds the sandbox of {theirs}, not recipe {_RECIPE}, seed {seed}; name another folder."
+                f"{root} holds the sandbox of {theirs}, not recipe {RECIPE}, seed {seed}; name another folder."
             )
         return state
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root} is not empty and not a sandbox; name a new or an empty folder to render into.")
-    root.mkdir(parents=True, exist_ok=True)
-    _write_whole(marker, json.dumps(ours, indent=1).encode())
+    write_whole(marker, json.dumps(ours, indent=1).encode())
     return ours
 
 
 def _render_split(root: Path, seed: int, split: str, count: int, workers: int) -> None:
     items = [describe(seed, split, index) for index in range(count)]
-    for label in CLASSES:
-        (root / split / label.replace(" ", "_")).mkdir(parents=True, exist_ok=True)
     missing = [item for item in items if not (root / item.path).exists()]
     if workers > 1:
         # Spawned, not forked: a fork would break the threads that the caller may hold (a decoder's, torch's).
@@ -123,7 +127,7 @@ def _render_split(root: Path, seed: int, split: str, count: int, workers: int) -
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("label", "youtube_id", "time_start", "time_end", "split", "is_cc"))
     writer.writerows((CLASSES[item.label], item.name, item.start, item.end, split, 0) for item in items)
-    _write_whole(root / f"{split}.csv", table.getvalue().encode())
+    write_whole(root / f"{split}.csv", table.getvalue().encode())
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def describe(seed: int, split: str, index: int) -> Item:
 
 
 def _render_file(root: Path, item: Item) -> None:
-    _write_whole(root / item.path, encode(render_frames(item)))
+    write_whole(root / item.path, encode(render_frames(item)))
 
 
 def render_frames(item: Item) -> np.ndarray:
@@ -259,13 +263,3 @@ def _packets(stream: av.VideoStream, frames: np.ndarray) -> Iterator[av.Packet]:
     for picture in frames:
         yield from stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
     yield from stream.encode()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, even when two processes write it at once."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
