@@ -14,9 +14,10 @@ class ClassifierHead(nn.Linear):
         classes: how many.
         dropout: probability, while training.
         window: rows and columns of the map that one prediction averages over: a training crop's map, 7 at 224 pixels.
+            None averages over the whole map, as MMAction2's head does.
     """
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.5, window: int = 7) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.5, window: int | None = 7) -> None:
         super().__init__(channels, classes)
         self.dropout = nn.Dropout(dropout)
         self.window = window

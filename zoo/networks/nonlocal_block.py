@@ -11,23 +11,48 @@ and ``z_i = W_z y_i + x_i`` (Eq. 6), with four choices of ``f``. None of them bu
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from zoo.errors import ZooError
 from zoo.networks.norm import Norm, build_norm, scale_and_shift
+from zoo.networks.pooling import halve
 
 Instantiation = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 Extent = Literal["spacetime", "space", "time"]
 
+# Up to so many pairs (64 MiB of weights), keeping them is faster than computing them twice; beyond, so many at a time.
+FEW_PAIRS, PAIRS_AT_ONCE = 2**24, 2**21
+
 
 def softmax_attention(q_SND: Tensor, k_SMD: Tensor, v_SMC: Tensor, scale: float) -> Tensor:
     """``softmax_j(scale * q_i . k_j) v_j``, ``[S, N, C]`` (Eqs. 2 and 3)."""
-    q, k, v = (tensor.contiguous().unsqueeze(1) for tensor in (q_SND, k_SMD, v_SMC))
-    return F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)
+    q, k, v = q_SND, k_SMD, v_SMC
+    if q.is_cuda or q.shape[2] == v.shape[2]:
+        q, k, v = (part.contiguous().unsqueeze(1) for part in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)
+    # Fused attention on the CPU wants one width for all three.
+    pairs_of_a_query = k.shape[0] * k.shape[1]
+    if pairs_of_a_query * q.shape[1] <= FEW_PAIRS:
+        return _written_out(q, k, v, scale)
+    rows = max(1, PAIRS_AT_ONCE // pairs_of_a_query)
+    answer = partial(checkpoint, _written_out, use_reentrant=False, preserve_rng_state=False)
+    if not torch.is_grad_enabled():
+        answer = _written_out
+    return torch.cat([answer(some, k, v, scale) for some in q.split(rows, dim=1)], dim=1)
+
+
+def _softmax_weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    return (scale * q @ k.mT).softmax(dim=-1)
+
+
+def _written_out(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    return _softmax_weights(q, k, scale) @ v
 
 
 def dot_product_attention(q_SND: Tensor, k_SMD: Tensor, v_SMC: Tensor) -> Tensor:
@@ -50,7 +75,7 @@ def concatenation_attention(a_SN: Tensor, b_SM: Tensor, v_SMC: Tensor) -> Tensor
     a_SN, b_SM = a_SN + centre, b_SM - centre
     b_SM, order = b_SM.sort(dim=1, descending=True)
     v_SMC = v_SMC.gather(1, order.unsqueeze(2).expand_as(v_SMC)) / b_SM.shape[1]
-    seen_SN1 = torch.searchsorted(-b_SM.detach(), a_SN.detach()).unsqueeze(2)
+    seen_SN1 = torch.searchsorted(-b_SM.detach().contiguous(), a_SN.detach().contiguous()).unsqueeze(2)
 
     def sum_of_seen(values_SMC: Tensor) -> Tensor:
         running = F.pad(values_SMC.cumsum(dim=1), (0, 0, 1, 0))
@@ -137,14 +162,7 @@ class NonLocalBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``z = norm(W_z y) + x`` for ``x`` ``[B, C, T, H, W]``."""
-        q, k, v = self._embed(x)
-        if self.instantiation == "dot_product":
-            y = dot_product_attention(q, k, v)
-        elif self.instantiation == "concatenation":
-            y = concatenation_attention(q.squeeze(2), k.squeeze(2), v)
-        else:
-            y = softmax_attention(q, k, v, self.scale)
-        return self._add_to(x, self._join(y, x))
+        return self._add_to(x, self._answer(x))
 
     def affinity(self, x: Tensor) -> Tensor:
         """The weights that `forward` never builds, ``[S, N, M]``: of S sequences, N queries over M keys.
@@ -184,12 +202,23 @@ class NonLocalBlock(nn.Module):
         result[:, start : start + weights.shape[1]] = weights
         return result
 
+    def _answer(self, x: Tensor) -> Tensor:
+        """``y`` ``[B, T * H * W, inner]`` (Eq. 1)."""
+        q, k, v = self._embed(x)
+        if self.instantiation == "dot_product":
+            y = dot_product_attention(q, k, v)
+        elif self.instantiation == "concatenation":
+            y = concatenation_attention(q.squeeze(2), k.squeeze(2), v)
+        else:
+            y = softmax_attention(q, k, v, self.scale)
+        return self._join(y, x)
+
     def _weights(self, q: Tensor, k: Tensor) -> Tensor:
         if self.instantiation == "concatenation":
             return F.relu(q + k.mT) / k.shape[1]
         if self.instantiation == "dot_product":
             return q @ k.mT / k.shape[1]
-        return (self.scale * q @ k.mT).softmax(dim=-1)
+        return _softmax_weights(q, k, self.scale)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries ``[S, N, D]``, keys ``[S, M, D]`` and values ``[S, M, inner]`` of S separate sequences.
@@ -198,19 +227,22 @@ class NonLocalBlock(nn.Module):
         """
         before = self.sub_sample and self.pool_position == "before"
         after = self.sub_sample and self.pool_position == "after"
-        pooled = _halve(x) if before else x
-        v = _project(self.g, pooled)
+        pooled = halve(x) if before else x
+        v = self._cut(halve(_project(self.g, x)) if after else _project(self.g, pooled))
         if self.instantiation == "gaussian":
-            q, k = x, _halve(x) if after else pooled
+            q, k = x, halve(x) if after else pooled
         elif self.instantiation == "concatenation":
             q_mix, k_mix = self.concat.weight.chunk(2, dim=1)
             q = _project(self.theta, x, q_mix)
-            # Pooling phi needs all its channels; else they are mixed before they are computed.
-            k = _mix(_halve(_project(self.phi, x)), k_mix) if after else _project(self.phi, pooled, k_mix)
+            if after:  # pooling phi needs all its channels; else they are mixed before they are computed
+                phi = halve(_project(self.phi, x))
+                k = _matmul(k_mix, phi.flatten(2)).unflatten(2, phi.shape[2:])
+            else:
+                k = _project(self.phi, pooled, k_mix)
         else:
-            q, k = _project(self.theta, x), _project(self.phi, pooled)
-            k = _halve(k) if after else k
-        return self._cut(q), self._cut(k), self._cut(_halve(v) if after else v)
+            q = _project(self.theta, x)
+            k = halve(_project(self.phi, x)) if after else _project(self.phi, pooled)
+        return self._cut(q), self._cut(k), v
 
     def _cut(self, map_BDTHW: Tensor) -> Tensor:
         """``[S, N, D]``: the positions of each sequence, in ``t, y, x`` order."""
@@ -238,8 +270,7 @@ class NonLocalBlock(nn.Module):
         weight, bias = self.out.weight.flatten(1), self.out.bias
         fixed = None if self.norm is None else scale_and_shift(self.norm)
         if self.norm is not None and fixed is None:
-            z = (weight @ y_BNC.mT).view_as(x)
-            return self.norm(z if bias is None else z + bias.view(-1, 1, 1, 1)).add_(x)
+            return self.norm(_matmul(weight, y_BNC.mT, bias).view_as(x)).add_(x)
         if fixed is not None:
             scale, shift = fixed
             weight = weight * scale.unsqueeze(1)
@@ -249,22 +280,14 @@ class NonLocalBlock(nn.Module):
 
 
 def _project(conv: nn.Conv3d, x: Tensor, mix: Tensor | None = None) -> Tensor:
-    """A 1x1x1 convolution (then ``mix`` over its channels) of ``[B, C, T, H, W]``, with the channels last in memory.
-
-    As a plain matrix product it comes out in the order in which attention wants it, without a copy.
-    """
+    """A 1x1x1 convolution of ``[B, C, T, H, W]``, its channels then mixed by ``mix`` ``[D, C']``, as one product."""
     weight, bias = conv.weight.flatten(1), conv.bias
     if mix is not None:
         weight, bias = mix @ weight, mix @ bias
-    y_BND = torch.baddbmm(bias, x.flatten(2).mT, weight.T.expand(len(x), -1, -1))
-    return y_BND.unflatten(1, x.shape[2:]).movedim(-1, 1)
+    return _matmul(weight, x.flatten(2), bias).unflatten(2, x.shape[2:])
 
 
-def _mix(x: Tensor, mix: Tensor) -> Tensor:
-    """``[B, C, T, H, W]`` with ``mix`` ``[D, C]`` applied to its channels."""
-    return F.linear(x.movedim(1, -1), mix).movedim(-1, 1)
-
-
-def _halve(x: Tensor) -> Tensor:
-    """Half the height and width of ``[B, C, T, H, W]`` by max pooling, rounded down; never fewer frames."""
-    return F.max_pool3d(x, (1, 2, 2))
+def _matmul(weight: Tensor, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``weight`` ``[D, C]`` times ``x`` ``[B, C, N]``, plus ``bias`` ``[D]``."""
+    weight = weight.expand(len(x), -1, -1)
+    return weight.bmm(x) if bias is None else torch.baddbmm(bias.unsqueeze(1), weight, x)
