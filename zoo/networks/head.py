@@ -34,7 +34,8 @@ class ClassifierHead(nn.Linear):
     def pool(self, x: Tensor) -> Tensor:
         """``[B, C, 1, H', W']``: means over all frames and ``window`` x ``window`` places, or all of a smaller map."""
         frames, height, width = x.shape[2:]
-        return F.avg_pool3d(x, (frames, min(self.window, height), min(self.window, width)), stride=1)
+        rows, columns = (min(self.window or side, side) for side in (height, width))
+        return F.avg_pool3d(x, (frames, rows, columns), stride=1)
 
     def dense(self, x: Tensor) -> Tensor:
         """Logits ``[B, classes, 1, H', W']``, one at each place of `pool`."""
