@@ -155,8 +155,10 @@ def _print_json(value: object) -> None:
 
 def _table(*columns: str, title: str | None = None):
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    # Text, for a file's name may hold what rich takes for markup.
+    table = Table(title=Text(title) if title else None, title_justify="left")
     for column in columns:
         # A name that is cut off cannot be copied: long texts fold.
         table.add_column(column, justify="right" if column in ("score", "top-1", "top-5") else "left", overflow="fold")
@@ -203,9 +205,10 @@ def _info(a: argparse.Namespace) -> None:
 def _predict(a: argparse.Namespace) -> int:
     from zoo.data.folder import find_videos
 
-    model = zoo.load(a.model, weights=a.weights).to(_device(a.device))
+    files = [video for path in a.files for video in find_videos(path)]  # a wrong folder is said before any download
+    model = _on_device(zoo.load(a.model, weights=a.weights), a.device)
     failed, answers = 0, []
-    for file in (video for path in a.files for video in find_videos(path)):
+    for file in files:
         try:
             predictions = model.predict(file, a.top, clips=a.clips, crops=a.crops)
         except zoo.VideoError as error:
@@ -224,12 +227,17 @@ def _predict(a: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _device(name: str) -> str:
+def _on_device(model, name: str):
     import torch
 
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":
+        name = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
+    try:
+        return model.to(name)
+    except (RuntimeError, AssertionError) as error:
+        raise zoo.ZooError(
+            f"--device {name} cannot be used ({str(error).splitlines()[0]}); try --device cpu."
+        ) from None
 
 
 def _reproduce(a: argparse.Namespace) -> int:

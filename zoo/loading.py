@@ -21,6 +21,7 @@ from zoo.hub.weights import load_strict, read_weights, save_weights
 from zoo.methods.base import ZooModule
 from zoo.networks.cost import cost
 from zoo.networks.inflate import from_timm, inflate_into
+from zoo.networks.norm import fold_state
 from zoo.papers import PAPERS
 from zoo.spec import VideoSpec
 
@@ -34,8 +35,8 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooM
     model = registry.entry(str(name).partition(".")[0]).name
     if weights is None or weights == "default":
         return _from_checkpoint(model, _named(str(name)), arguments)
-    if weights == "imagenet":
-        return _from_imagenet(model, arguments)
+    if weights == "imagenet" or str(weights).startswith("timm:"):
+        return _from_imagenet(model, str(weights), arguments)
     if (path := Path(weights)).is_file():
         return _from_file(model, path, arguments)
     try:
@@ -43,7 +44,7 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooM
     except UnknownNameError as error:
         raise FetchError(
             f"weights {str(weights)!r}: no such file, and no checkpoint has that name ({error}) "
-            "'imagenet' starts from inflated 2D weights."
+            "'imagenet' and 'timm:NAME' start from inflated 2D weights."
         ) from None
     return _from_checkpoint(model, found, arguments)
 
@@ -56,7 +57,8 @@ def convert(model: str, source: Path, target: Path) -> int:
     """
     module = registry.create(model, **_classes_of(state := _converter(model)(read_foreign(source)[1])))
     load_strict(module, state)
-    save_weights(target, module.state_dict(), {"model": module.name, "source": source.name})
+    about = {"model": module.name, "arguments": module.arguments, "spec": module.spec.to_dict(), "source": source.name}
+    save_weights(target, module.state_dict(), about)
     return len(state)
 
 
@@ -117,7 +119,7 @@ class Info:
             "parameters": f"{self.parameters:,}",
             "multiply-adds": f"{self.multiply_adds / 1e9:.2f} G a clip",
             "options": ", ".join(f"{name}={value}" for name, value in self.options.items()),
-            "train": f"zoo fit --model {self.name} --data kinetics --data.root ROOT",
+            "train": f"zoo fit --model {self.name} --data NAME --data.root ROOT --model.num_classes N",
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,7 +181,7 @@ def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -
     module = registry.create(model, **{"num_classes": found.num_classes, **arguments})
     labels = class_names(found.labels) if found.labels else None
     if found.model != model:  # a start for training, as the long-clip models start from the short-clip ones
-        return _fill(module, module.adapt(state), labels)
+        return _fill(module, module.adapt(state), None)
     module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **found.spec})
     module = _fill(module, state, labels)
     if module.num_classes == found.num_classes:  # with another head it is no longer what the entry says
@@ -188,9 +190,16 @@ def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -
 
 
 def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:
-    state = _converter(model)(read_foreign(path)[1])
+    kind, state = read_foreign(path)
+    about = read_weights(path)[1] if kind == "safetensors" else {}  # ours say what they are
+    theirs = about.get("model") or about.get("checkpoint", "").partition(".")[0] or model
+    if theirs != model:
+        raise WeightsError(f"{path} holds weights of {theirs}, not of {model}: zoo.load({theirs!r}, weights=...).")
+    state = _converter(model)(state)
     module = registry.create(model, **{**_classes_of(state), **arguments})
-    return _fill(module, state, None)
+    module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **(about.get("spec") or {})})
+    labels = about.get("labels")
+    return _fill(module, state, class_names(labels) if isinstance(labels, str) else labels)
 
 
 def _from_lightning(path: Path, arguments: dict[str, Any]) -> ZooModule:
@@ -214,13 +223,20 @@ def _from_repository(uri: str, arguments: dict[str, Any]) -> ZooModule:
     return _fill(module, state, config["labels"])
 
 
-def _from_imagenet(model: str, arguments: dict[str, Any]) -> ZooModule:
-    """The trunk from timm's 2D ResNet of the same depth, its kernels repeated over time and divided (section 3.2)."""
+def _from_imagenet(model: str, weights: str, arguments: dict[str, Any]) -> ZooModule:
+    """The trunk from a 2D ResNet of timm's, its kernels repeated over time and divided (section 3.2).
+
+    ``"imagenet"`` is torchvision's ResNet of the same depth, ``"timm:NAME"`` any other of that shape.
+    """
     import timm
 
     module = registry.create(model, **arguments)
-    depth = module.arguments.get("depth", 50)
-    source = f"resnet{depth}.tv_in1k"
+    depth = inspect.signature(registry.builder(model)).parameters.get("depth")
+    if depth is None:
+        raise WeightsError(f"{model} has no counterpart among the 2D ResNets; train it from scratch.")
+    source = weights.removeprefix("timm:")
+    if weights == "imagenet":
+        source = f"resnet{module.arguments.get('depth', depth.default)}.tv_in1k"
     try:
         backbone = timm.create_model(source, pretrained=True)
     except Exception as error:  # the hub's and the network's errors share no parent
@@ -228,13 +244,17 @@ def _from_imagenet(model: str, arguments: dict[str, Any]) -> ZooModule:
             f"timm could not fetch {source} ({error}). Fill the Hugging Face cache on a machine that has a network, or "
             "start without imagenet weights."
         ) from error
-    inflate_into(module.trunk, from_timm(backbone.state_dict()))
+    state = from_timm(backbone.state_dict())
+    if not any(key.endswith("running_mean") for key in module.trunk.state_dict()):
+        state = fold_state(state)
+    inflate_into(module.trunk, state)
     return module.eval()
 
 
 def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooModule:
     """All of the state into the module; only a head of another width stays fresh."""
-    replaced = state["head.weight"].shape[0] != module.num_classes
+    head = state.get("head.weight")
+    replaced = head is not None and head.shape[0] != module.num_classes
     load_strict(module, state, replaced_head=replaced)
     module.labels = tuple(labels) if labels and not replaced else None
     return module.eval()

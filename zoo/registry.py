@@ -15,6 +15,7 @@ import importlib
 import importlib.metadata
 import inspect
 import typing
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,7 +127,10 @@ def _scan() -> dict[str, Entry]:
 @functools.cache
 def _import_plugins() -> None:
     for plugin in importlib.metadata.entry_points(group="videozoo.methods"):
-        plugin.load()
+        try:
+            plugin.load()
+        except Exception as error:  # a broken plugin must not take the whole zoo down with it
+            warnings.warn(f"the videozoo plugin {plugin.value!r} does not import: {error!r}", stacklevel=2)
 
 
 def _entries() -> dict[str, Entry]:

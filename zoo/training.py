@@ -9,31 +9,55 @@ Names become class paths before Lightning sees them, so a saved ``config.yaml`` 
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from zoo import registry
 from zoo.data.catalog import DATA_SETS, datamodule_class
+from zoo.errors import DataError, UnknownNameError, ZooError
+from zoo.hub.manifest import manifest
 
 
 class ZooCLI(LightningCLI):
-    """Serves the data by the model's spec, and trains as long as the paper did unless told otherwise."""
+    """Serves the data by the model's spec, trains as long as the paper did, and keeps what a killed run needs."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's, without ``predict``: `zoo predict` is another command."""
+        return {name: skip for name, skip in LightningCLI.subcommands().items() if name != "predict"}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("model", "data.init_args.spec", compute_fn=lambda m: m.spec, apply_on="instantiate")
 
-    def instantiate_trainer(self, **kwargs: object) -> pl.Trainer:
-        trainer = super().instantiate_trainer(**kwargs)
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         said = self.config[self.subcommand].trainer
-        if self.subcommand == "fit" and not (
-            said.max_epochs or said.max_time or said.max_steps != -1 or said.fast_dev_run
-        ):
+        if self.subcommand != "fit":
+            return super().instantiate_trainer(**kwargs)
+        if said.enable_checkpointing is not False and not said.fast_dev_run:
+            kept = [ModelCheckpoint(save_last=True), ModelCheckpoint(filename="recent", every_n_train_steps=1000)]
+            kwargs["callbacks"] = [*(self.config_init[self.subcommand].trainer.callbacks or ()), *kept]
+        trainer = super().instantiate_trainer(**kwargs)
+        if not (said.max_epochs or said.max_time or said.max_steps != -1 or said.fast_dev_run):
             batch = self.datamodule.batch_size * trainer.world_size * trainer.accumulate_grad_batches
             trainer.fit_loop.epoch_loop.max_steps = self.model.recipe.steps(batch)
             trainer.fit_loop.max_epochs = -1
         return trainer
+
+    def before_validate(self) -> None:
+        """An untrained model has nothing to validate; its chance level would look like a result."""
+        said = self.config[self.subcommand]
+        if said.ckpt_path is None and said.model.init_args.get("weights", "its own") is None:
+            raise ZooError(
+                f"zoo {self.subcommand} wants trained weights: give --ckpt_path FILE or --weights NAME "
+                "(--weights default is the model's own checkpoint)."
+            )
+
+    before_test = before_validate
 
 
 def train(argv: list[str]) -> ZooCLI:
@@ -44,18 +68,27 @@ def train(argv: list[str]) -> ZooCLI:
 
     Raises:
         UnknownNameError: no such model or data set.
+        ZooError: whatever the model or the data refuse, out of the wrappings that the command line puts around it.
     """
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # the names had to be resolved first
-    return ZooCLI(
-        pl.LightningModule,
-        pl.LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"prog": "zoo"},
-        args=resolve(argv),
-    )
+    try:
+        return ZooCLI(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "zoo"},
+            args=resolve(argv),
+        )
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, ZooError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
 
 
 def resolve(argv: list[str]) -> list[str]:
@@ -72,15 +105,28 @@ def resolve(argv: list[str]) -> list[str]:
             resolved.append(f"--model.weights={value}")
         else:
             resolved.append(f"{option}={_class_path(option, value)}")
+    if "--data" in given and not given & {"--data.root", "--data.init_args.root", "--config", "-c", "--data.help"}:
+        _must_not_need_root(resolved)
     if command != "fit" and "--model" in given and not given & {"--weights", "--model.weights", "--ckpt_path"}:
         resolved.append("--model.weights=default")  # an untrained model has nothing to validate
     return resolved
 
 
 def _class_path(option: str, value: str) -> str:
+    if option == "--model" and value in manifest():
+        model = manifest().get(value).model
+        raise UnknownNameError(f"{value!r} is a checkpoint, not a model: say --model {model} --weights {value}.")
     if "." in value and value not in DATA_SETS:  # already a class path, or a file
         return value
     if option == "--model":
         return f"zoo.models.{registry.entry(value).name}"
     datamodule_class(value)
     return DATA_SETS[value]
+
+
+def _must_not_need_root(resolved: list[str]) -> None:
+    """Say in a sentence what the parser would say in a page."""
+    path = next(word for word in resolved if word.startswith("--data="))[7:]
+    names = [name for name, known in DATA_SETS.items() if known == path]
+    if names and inspect.signature(datamodule_class(names[0])).parameters["root"].default is inspect.Parameter.empty:
+        raise DataError(f"--data {names[0]} needs --data.root FOLDER, the folder that holds its official release.")

@@ -38,7 +38,9 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        return all(s.found and not (s.missing or s.unreadable or s.changed) for s in self.splits.values())
+        return bool(self.splits) and all(
+            s.found and not (s.missing or s.unreadable or s.changed) for s in self.splits.values()
+        )
 
     def advice(self) -> list[str]:
         """What to do about it, a sentence each."""

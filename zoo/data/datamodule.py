@@ -105,8 +105,15 @@ class VideoDataModule(pl.LightningDataModule):
     predict_dataloader = test_dataloader
 
     def check(self, *, decode: bool = False) -> CheckReport:
-        """Which videos are there, missing or unreadable, and what to do; see `zoo.data.check`."""
-        found = {split: self.find_records(split) for split in ("train", "val") if self.has_split(split)}
+        """Which videos are there, missing or unreadable, and what to do; see `zoo.data.check`.
+
+        Raises:
+            DataError: the root holds no split at all.
+        """
+        splits = [split for split in ("train", "val") if self.has_split(split)]
+        found = {
+            split: self.find_records(split) for split in splits or ("val",)
+        }  # none: let the search say what it wants
         return check_records(self.name, self.root, found, decode=decode, workers=max(self.num_workers, 1))
 
     def has_split(self, split: str) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from zoo.errors import WeightsError
+from zoo.errors import DataError, WeightsError
 from zoo.hub.checkpoint import Checkpoint
 from zoo.spec import VideoSpec
 
@@ -75,7 +77,6 @@ class ZooModule(pl.LightningModule):
         self.recipe = recipe or Recipe()
         self.labels: tuple[str, ...] | None = None
         self.arguments: dict[str, Any] = {}
-        self._random_state: Tensor | None = None
 
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -104,35 +105,54 @@ class ZooModule(pl.LightningModule):
             per_process = self.trainer.train_dataloader.batch_size
         return per_process * self.trainer.world_size * self.trainer.accumulate_grad_batches
 
+    def setup(self, stage: str) -> None:
+        """Refuse data whose classes are not the model's, before anything is trained or scored on it."""
+        classes, outputs = getattr(self.trainer.datamodule, "classes", None), getattr(self, "num_classes", None)
+        if not classes or outputs is None:
+            return
+        if (count := len(classes)) != outputs:
+            raise DataError(
+                f"{self.name} tells {outputs} classes apart, {self.trainer.datamodule.name} has {count}. Give it a new "
+                f"head: --model.num_classes {count} on the command line, num_classes={count} in Python."
+            )
+        if stage != "fit" and self.labels and tuple(self.labels) != tuple(classes):
+            raise DataError(
+                f"{self.name}'s weights were trained on other classes ({self.labels[0]!r}, ...) than those of "
+                f"{self.trainer.datamodule.name} ({classes[0]!r}, ...): the score would mean nothing. Fine-tune first."
+            )
+
     def on_fit_start(self) -> None:
         """Take the class names from the data that the head is trained on."""
         if classes := getattr(self.trainer.datamodule, "classes", None):
             self.labels = tuple(classes)
 
-    # A checkpoint says what it is, so that `zoo.load("last.ckpt")` needs no other word, and holds the random state, so
-    # that a resumed run drops out what the uninterrupted one would have dropped.
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Random numbers (dropout) depend on seed, epoch, batch and process alone: a resumed run draws the same."""
+        key = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint says what it is, so that `zoo.load("last.ckpt")` needs no other word."""
         checkpoint["zoo"] = {
             "name": self.name,
             "arguments": self.arguments,
             "spec": self.spec.to_dict(),
             "labels": list(self.labels) if self.labels else None,
         }
-        checkpoint["random_state"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        about = checkpoint.get("zoo", {})
+        """Refuse to resume with another model than the one that was saved."""
+        about, own = checkpoint.get("zoo", {}), self.state_dict()
         if about.get("name", self.name) != self.name:
             raise WeightsError(
                 f"the checkpoint holds {about['name']}, not {self.name}: resume with --model {about['name']}, or start "
                 f"{self.name} from other weights with --weights."
             )
+        for key, value in checkpoint["state_dict"].items():
+            if key in own and own[key].shape != value.shape:
+                raise WeightsError(
+                    f"the checkpoint's {key} is {list(value.shape)}, this {self.name}'s is {list(own[key].shape)}: "
+                    f"resume with the arguments that it was trained with ({about.get('arguments')})."
+                )
         if about.get("labels"):
             self.labels = tuple(about["labels"])
-        self._random_state = checkpoint.get("random_state")
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        if self._random_state is not None:
-            torch.set_rng_state(self._random_state.cpu())
-            self._random_state = None

@@ -7,7 +7,6 @@ crops of each, softmax at every place of the fully convolutional network, the me
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +44,7 @@ class VideoClassifier(ZooModule):
         spec: VideoSpec,
         num_classes: int = 400,
         dropout: float = 0.5,
+        window: int | None = 7,
         recipe: Recipe | None = None,
     ) -> None:
         """
@@ -53,13 +53,14 @@ class VideoClassifier(ZooModule):
             spec: what the trunk wants to eat.
             num_classes: of the head.
             dropout: probability, before the head, while training.
+            window: rows and columns of the map that one prediction averages when testing; None averages all of it.
             recipe: of the optimiser; the paper's by default.
         """
         super().__init__(spec, recipe)
         if num_classes < 1:
             raise ZooError(f"num_classes must be at least 1, got {num_classes}.")
         self.trunk = trunk
-        self.head = ClassifierHead(trunk.out_channels, num_classes, dropout)
+        self.head = ClassifierHead(trunk.out_channels, num_classes, dropout, window)
         self.num_classes = num_classes
         self.val_metrics = MultiViewAccuracy(views=1)
         self.test_metrics = MultiViewAccuracy(views=spec.views)
@@ -80,6 +81,9 @@ class VideoClassifier(ZooModule):
         loss = cross_entropy(self(self.normalize(batch["clips"])), batch["label"])
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["label"]))
         return loss
+
+    def on_test_start(self) -> None:
+        self.test_metrics = MultiViewAccuracy(views=self.spec.views).to(self.device)  # the spec may have been replaced
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         self._score(batch, self.val_metrics)
@@ -163,9 +167,3 @@ class VideoClassifier(ZooModule):
             self.train(was_training)
         scores, numbers = (total / spec.views).topk(min(top, self.num_classes))
         return [Prediction(self.label(n), s, n) for s, n in zip(scores.tolist(), numbers.tolist(), strict=True)]
-
-    def replace_head(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
-        """A fresh head for other classes on the same trunk, as fine-tuning wants it."""
-        self.num_classes = num_classes
-        self.head = ClassifierHead(self.trunk.out_channels, num_classes, self.head.dropout.p)
-        self.labels = tuple(labels) if labels else None

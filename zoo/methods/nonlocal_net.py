@@ -44,16 +44,18 @@ class NonLocalNet(VideoClassifier):
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Another network's weights as a start for this one (section 4.1, "Longer clips" and the release).
 
-        Norms are folded where this network's are. Non-local blocks start fresh unless both networks have the same ones.
+        Norms are folded where this network's are. The classifier starts fresh, and so do the non-local blocks unless
+        both networks have the same ones.
         """
         own = self.state_dict()
         if any(key.endswith("running_mean") for key in state) and not any(key.endswith("running_mean") for key in own):
             state = fold_state(state)
-        blocks = {key for key in own if ".nonlocal_blocks." in key}
-        if blocks == {key for key in state if ".nonlocal_blocks." in key}:
-            return dict(state)
-        rest = {key: value for key, value in state.items() if ".nonlocal_blocks." not in key}
-        return {**rest, **{key: own[key] for key in blocks}}
+        fresh = {key for key in own if key.startswith("head.")}
+        blocks, theirs = ({key for key in keys if ".nonlocal_blocks." in key} for keys in (own, state))
+        if blocks != theirs:
+            fresh |= blocks
+            state = {key: value for key, value in state.items() if key not in theirs}
+        return {**state, **{key: own[key] for key in fresh}}
 
 
 def recipe_of(clip: Clip, flavour: Flavour = "release") -> Recipe:
@@ -185,7 +187,8 @@ def nonlocal_net(
     recipe = recipe_of(clip, flavour)
     if learning_rate is not None:
         recipe = replace(recipe, rate=learning_rate)
-    return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=dropout, recipe=recipe)
+    window = None if flavour == "mmaction" else 7  # MMAction2 averages whatever map a larger crop gives
+    return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=dropout, window=window, recipe=recipe)
 
 
 @register("i3d_tiny", paper="wang2018nonlocal", summary="a tiny I3D for the sandbox")
@@ -223,7 +226,9 @@ def tiny(nonlocal_blocks: int = 0, num_classes: int = 8, learning_rate: float | 
         crops=1,
         flip=False,  # a left turn in the mirror is a right one
     )
-    recipe = Recipe(rate=learning_rate or 0.1, batch=32, iterations=768, schedule="cosine", warmup=48)
+    recipe = Recipe(
+        rate=learning_rate if learning_rate is not None else 0.1, batch=32, iterations=768, schedule="cosine", warmup=48
+    )
     return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=0.0, recipe=recipe)
 
 
