@@ -86,6 +86,12 @@ def test_check_reports_and_exits_by_what_it_found(kinetics_root, tmp_path, capsy
         (["list", "zebra*"], "zoo list"),
         (["visualize", "nonlocal", "i3d_r101", "x.mp4"], "nobody has published"),
         (["predict", "nonlocal_i3d_tiny", "/nowhere.mp4", "--weights", "/nowhere.pth"], "no such file"),
+        (["predict", "nonlocal_i3d_tiny", "x.mp4", "--device", "toaster"], "--device toaster"),
+        (["data", "check", "kinetics", "/nowhere"], "no such folder"),
+        (["fit", "--model", "i3d_tiny", "--data", "kinetics"], "--data.root"),
+        (["fit", "--model", "i3d_r50.kinetics400_32x2", "--data", "kinetics"], "--model i3d_r50 --weights"),
+        (["fit", "--model", "i3d_tiny", "--data", "sandbox_kinetics", "--weights", "nowhere.pkl"], "nowhere.pkl"),
+        (["fit", "--model", "i3d_tiny", "--data", "sandbox_kinetics", "--data.batch_size", "0"], "batch_size"),
     ],
 )
 def test_mistakes_are_named_on_stderr(argv, said, capsys, tmp_path, monkeypatch):
@@ -95,6 +101,14 @@ def test_mistakes_are_named_on_stderr(argv, said, capsys, tmp_path, monkeypatch)
     assert captured.err.startswith("zoo: ")
     assert said in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_a_file_name_is_no_markup(weights, videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(videos / "0.mp4", "[b]clip[red].mp4")
+    assert main(["predict", "nonlocal_i3d_tiny", "[b]clip[red].mp4", "--weights", weights]) == 0
+    assert "[b]clip" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

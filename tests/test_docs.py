@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 
 import zoo
+from tests.methods import test_every_name
 from zoo import registry
 from zoo.reproduce.tables import read_tables
 
@@ -52,6 +53,11 @@ def test_the_method_trains_and_predicts(frame_average, kinetics_root):
     predictions = model.predict(video, top=8)
     assert sum(p.score for p in predictions) == pytest.approx(1, abs=1e-4)
     assert {p.label for p in predictions} == set(data.classes)
+
+
+def test_it_passes_the_test_of_every_name(frame_average, tmp_path):
+    test_every_name.test_lives(frame_average, tmp_path)
+    test_every_name.test_says_what_it_is(frame_average)
 
 
 def test_the_table_is_a_table(tmp_path):

@@ -100,6 +100,39 @@ def test_weights_that_do_not_fit_are_refused_by_key(tmp_path):
     assert "wrong shape: trunk.stem.norm.weight is [3]" in text
 
 
+def test_weights_without_a_head_are_refused_by_key(tmp_path):
+    state = {k: v for k, v in zoo.create("i3d_tiny").state_dict().items() if not k.startswith("head.")}
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    with pytest.raises(zoo.WeightsError, match=r"missing: head\.weight"):
+        zoo.load("i3d_tiny", weights=tmp_path / "w.pth")
+
+
+def test_converted_weights_of_another_model_are_refused(tmp_path):
+    """The 32 x 2 and 8 x 8 networks have the same keys and shapes: only the file itself can tell."""
+    from zoo.loading import convert
+
+    torch.save({"state_dict": zoo.create("i3d_tiny").state_dict()}, tmp_path / "w.pth")
+    convert("i3d_tiny", tmp_path / "w.pth", tmp_path / "w.safetensors")
+    assert zoo.load("i3d_tiny", weights=tmp_path / "w.safetensors").name == "i3d_tiny"
+    with pytest.raises(zoo.WeightsError, match="weights of i3d_tiny, not of nonlocal_i3d_tiny"):
+        zoo.load("nonlocal_i3d_tiny", weights=tmp_path / "w.safetensors")
+
+
+def test_imagenet_is_refused_where_there_is_no_counterpart():
+    with pytest.raises(zoo.WeightsError, match="no counterpart"):
+        zoo.load("i3d_tiny", weights="imagenet")
+    with pytest.raises(zoo.FetchError, match=r"resnet50\.tv_in1k"):
+        zoo.load("i3d_r50", weights="imagenet")
+
+
+def test_bundled_weights_load_by_name_and_keep_their_proof():
+    for checkpoint in manifest().bundled():
+        model = zoo.load(checkpoint.name)
+        assert model.checkpoint == checkpoint
+        assert len(model.labels) == checkpoint.num_classes
+        assert zoo.verify(checkpoint.name).ok
+
+
 def test_wrong_names_are_answered():
     with pytest.raises(zoo.UnknownNameError, match="nonlocal_i3d_r50"):
         zoo.load("nonlocal_i3d_r500")

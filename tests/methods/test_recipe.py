@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 import zoo
@@ -32,16 +33,8 @@ def test_steps_show_as_many_clips():
 
 
 def test_optimizer_scales_with_the_global_batch(kinetics_root):
-    import pytorch_lightning as pl
-
     model = zoo.create("i3d_tiny")
-    data = zoo.datamodule("sandbox_kinetics", root=kinetics_root, spec=model.spec, batch_size=4, num_workers=0)
-    trainer = pl.Trainer(
-        max_steps=1, accumulate_grad_batches=2, logger=False, enable_checkpointing=False, accelerator="cpu",
-        limit_val_batches=0, enable_progress_bar=False, enable_model_summary=False,
-    )  # fmt: skip
-    trainer.fit(model, data)
-    groups = trainer.optimizers[0].param_groups
+    groups = fit(model, kinetics_root, accumulate_grad_batches=2).optimizers[0].param_groups
     assert all(g["initial_lr"] == pytest.approx(model.recipe.rate * 8 / model.recipe.batch) for g in groups)
     assert all(g["nesterov"] for g in groups)
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
@@ -53,3 +46,27 @@ def test_the_schedule_stretches_with_the_run():
     recipe = recipe_of("32x2")
     assert [recipe.factor(step / 8) for step in range(8)] == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01])
     assert torch.isclose(torch.tensor(recipe.factor(0.375)), torch.tensor(0.1))
+
+
+def fit(model, root, **options):
+    data = zoo.datamodule("sandbox_kinetics", root=root, spec=model.spec, batch_size=4, num_workers=0)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(max_steps=1, limit_val_batches=0, accelerator="cpu", **quiet, **options)
+    trainer.fit(model, data)
+    return trainer
+
+
+@pytest.mark.parametrize("classes", [3, 400])
+def test_classes_that_are_not_the_datas_are_refused(kinetics_root, classes):
+    with pytest.raises(zoo.DataError, match=f"tells {classes} classes apart, sandbox_kinetics has 8.*num_classes 8"):
+        fit(zoo.create("i3d_tiny", num_classes=classes), kinetics_root)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(kinetics_root, tmp_path):
+    trainer = fit(zoo.create("i3d_tiny"), kinetics_root)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    other = zoo.create("i3d_tiny", num_classes=5)
+    with pytest.raises(zoo.WeightsError, match=r"head.weight is \[8, 256\].*\[5, 256\]"):
+        other.on_load_checkpoint(torch.load(tmp_path / "one.ckpt", weights_only=True))
+    with pytest.raises(zoo.WeightsError, match="holds i3d_tiny, not nonlocal_i3d_tiny"):
+        zoo.create("nonlocal_i3d_tiny").on_load_checkpoint(torch.load(tmp_path / "one.ckpt", weights_only=True))
