@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,20 +61,29 @@ def write_whole(path: Path, *chunks: bytes | memoryview) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def require_writable(folder: Path) -> None:
+    """Raises a `NoPlaceError` unless files can be written into ``folder``, which need not exist; leaves no trace."""
+    with writing(folder / "a file"):
+        nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns what the disk may say while ``path`` is being written into a `NoPlaceError` with a remedy."""
     try:
         yield
     except OSError as error:
+        other = "set ZOO_CACHE to" if path.absolute().is_relative_to(cache_root().absolute()) else "give"
         if error.errno in _FULL:
             problem = f"the disk or quota is full ({_free(path)})"
-            remedy = "Free some space there, or set ZOO_CACHE to a folder on a larger disk"
+            remedy = f"Free some space there, or {other} a folder on a larger disk"
         elif error.errno in _READ_ONLY:
             problem = "it may not be written to"
-            remedy = "Make it writable, or set ZOO_CACHE to a folder that is"
+            remedy = f"Make it writable, or {other} a folder that is"
         else:
-            problem, remedy = "it is not a usable folder", "Set ZOO_CACHE to one that is"
+            problem, remedy = "it is not a usable folder", f"{other[0].upper()}{other[1:]} one that is"
         raise NoPlaceError(f"cannot write {path.name} into {path.parent}: {problem}: {error}. {remedy}.") from error
 
 

@@ -76,7 +76,7 @@ def checkpoint(**changes: Any) -> Checkpoint:
 
 def fetch(mirror: str, cache: Path) -> dict[str, list]:
     """In a process of its own: brings the weights and reads them."""
-    os.environ.update(ZOO_MIRROR=mirror, HF_HUB_OFFLINE="0")
+    os.environ.update(ZOO_MIRROR=mirror, ZOO_CACHE=str(cache), HF_HUB_OFFLINE="0")
     state, _ = read_weights(local_weights(checkpoint(), convert, cache=cache))
     return {name: value.tolist() for name, value in state.items()}
 
