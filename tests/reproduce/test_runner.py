@@ -11,8 +11,10 @@ import torch
 
 import zoo
 from zoo.data.sandbox import CLASSES
+from zoo.files import NoPlaceError
+from zoo.reproduce import runner
 from zoo.reproduce.evaluate import Settings, evaluate
-from zoo.reproduce.results import Report, RowResult
+from zoo.reproduce.results import Measurement, Report, RowResult
 
 ROWS = ["plain", "with a block"]
 
@@ -93,7 +95,7 @@ def test_an_unreadable_video_is_reported_beside_the_score(trial, kinetics_root, 
     with pytest.warns(UserWarning, match="1 of 9 videos"):
         report = zoo.reproduce("trial/trial", {"sandbox_kinetics": root}, ["plain"], out=None, **options)
     (row,) = report.rows
-    assert row.status == "reproduced"
+    assert row.status == "partial: 7 of 9 videos"
     assert (row.measurement.data["expected"], row.measurement.data["found"], row.measurement.data["scored"]) == (
         9,
         8,
@@ -103,6 +105,49 @@ def test_an_unreadable_video_is_reported_beside_the_score(trial, kinetics_root, 
     assert video["name"] == victim.stem
     assert victim.name in video["message"]
     assert str(root) not in video["message"]
+
+
+def test_a_copy_that_lacks_few_videos_counts_and_says_so(trial, kinetics_root, tmp_path, options, monkeypatch):
+    root = tmp_path / "copy"
+    shutil.copytree(kinetics_root, root)
+    sorted((root / "val").glob("*/*.mp4"))[5].unlink()
+    statuses = []
+    for enough in (8 / 9, 0.9):
+        monkeypatch.setattr(runner, "ENOUGH", enough)
+        (row,) = zoo.reproduce("trial/trial", {"sandbox_kinetics": root}, ["plain"], out=None, **options).rows
+        statuses.append((row.status, row.kind))
+    assert statuses == [("reproduced: 8 of 9 videos", "reproduced"), ("partial: 8 of 9 videos", "partial")]
+
+
+@pytest.mark.parametrize(
+    ("scored", "limit", "status"),
+    [
+        (19_761, None, "reproduced"),
+        (18_434, None, "reproduced: 18434 of 19761 videos"),
+        (50, None, "partial: 50 of 19761 videos"),
+        (19_000, 19_000, "partial: 19000 of 19761 videos"),
+    ],
+)
+def test_how_many_videos_of_kinetics_are_enough(scored, limit, status):
+    data = {"scored": scored, "found": scored, "expected": 19_761, "limit": limit}
+    assert runner._verdict(Measurement({}, data, (), {}, None, {}, "CPU", 1.0)) == status
+
+
+def test_a_place_that_cannot_be_written_to_is_an_error_before_the_work(trial, kinetics_root, tmp_path, options):
+    (tmp_path / "file").write_text("in the way")
+    arguments = ("trial/trial", {"sandbox_kinetics": kinetics_root})
+    with pytest.raises(NoPlaceError, match=r"not a usable folder: .*Give one that is"):
+        zoo.reproduce(*arguments, ["plain"], out=tmp_path / "file" / "results", **options)
+    (row,) = zoo.reproduce(*arguments, ["theirs"], out=tmp_path / "file").rows  # nothing to save, no need of a place
+    assert row.status == "reported only"
+
+
+def test_rows_outlive_a_disk_that_fails_in_the_end(trial, tmp_path):
+    """The folder can be written to, the table's own in it cannot."""
+    (tmp_path / "trial").write_text("in the way")
+    with pytest.warns(UserWarning, match=r"trial/size: the results were measured but not saved: .*usable folder"):
+        report = zoo.reproduce("trial/size", out=tmp_path)
+    assert [row.status for row in report.rows] == ["reproduced", "reproduced"]
 
 
 def test_not_one_readable_video_is_a_failure_not_a_zero(trial, kinetics_root, tmp_path, options):

@@ -187,7 +187,7 @@ def _about(report: Report) -> str:
 
 def _tone(row: RowResult) -> str:
     """How a row is to look: measured, gone wrong, or waiting."""
-    return "good" if row.status == REPRODUCED else "bad" if row.status.startswith(FAILED) else "idle"
+    return "good" if row.kind == REPRODUCED else "bad" if row.status.startswith(FAILED) else "idle"
 
 
 _TERMINAL_STYLE = {"good": "bold", "bad": "red", "idle": ""}

@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.reproduce.tables import Row, Table
 
+# "reproduced" alone is said of all videos; of fewer, after a colon, how many they were.
 REPRODUCED, REPORTED_ONLY, NEEDS_WEIGHTS = "reproduced", "reported only", "needs weights"
 FAILED, PARTIAL, UNREACHABLE, ABSENT = "failed: ", "partial: ", "weights not reachable: ", "not in the zoo: "
 
@@ -63,7 +64,7 @@ class RowResult:
     @property
     def kind(self) -> str:
         """The status without its particulars."""
-        for reason in (FAILED, PARTIAL, UNREACHABLE, ABSENT):
+        for reason in (REPRODUCED, FAILED, PARTIAL, UNREACHABLE, ABSENT):
             if self.status.startswith(reason):
                 return reason.removesuffix(": ")
         return self.status
