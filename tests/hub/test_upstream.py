@@ -7,7 +7,10 @@ import os
 import pickle
 import random
 import struct
+import sys
 import time
+import types
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +75,75 @@ def test_code_is_refused_by_name_and_not_run(tmp_path, write):
     with pytest.raises(WeightsError, match=r"weights is refused: it wants \w+\.mkdir to be called"):
         read_foreign(path)
     assert not made.exists()
+
+
+@pytest.fixture
+def history_buffer(monkeypatch):
+    """MMEngine's record of a training, as files hold it; gone again, as from a machine without MMEngine."""
+
+    class HistoryBuffer:
+        def __init__(self):
+            self.log, self.count, self.last = np.arange(3.0), np.ones(3, np.int64), np.float32(0.5)
+
+        def mean(self):
+            return self.log.mean()
+
+        def __getstate__(self):
+            return {**self.__dict__, "statistics_methods": {"mean": HistoryBuffer.mean}}
+
+        def __setstate__(self, state):
+            raise AssertionError("the file's own class was built")
+
+    module = types.ModuleType("mmengine.logging.history_buffer")
+    module.HistoryBuffer = HistoryBuffer
+    for name, value in (("HistoryBuffer", HistoryBuffer), ("HistoryBuffer.mean", HistoryBuffer.mean)):
+        value.__module__, value.__qualname__ = module.__name__, name
+    for name in ("mmengine", "mmengine.logging"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return HistoryBuffer
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_records_of_a_training_beside_the_weights_are_passed_over(tmp_path, monkeypatch, history_buffer, old):
+    """What OpenMMLab's files hold: the class, its functions by getattr, arrays, and numbers of numpy's."""
+    content = {
+        "meta": {"epoch": 3},
+        "state_dict": {"backbone.conv1.conv.weight": torch.arange(4.0)},
+        "message_hub": {"log_scalars": OrderedDict({"train/loss": history_buffer()}), "lr": np.float64(0.01)},
+    }
+    torch.save(content, tmp_path / "mm.pth", _use_new_zipfile_serialization=not old)
+    for name in ("mmengine.logging.history_buffer", "mmengine.logging", "mmengine"):
+        monkeypatch.delitem(sys.modules, name)
+    kind, state = read_foreign(tmp_path / "mm.pth")
+    assert kind == "torch"
+    assert list(state) == ["backbone.conv1.conv.weight"]
+    assert torch.equal(state["backbone.conv1.conv.weight"], torch.arange(4.0))
+
+
+def test_what_stands_in_does_nothing_and_gives_nothing_to_call(tmp_path, history_buffer):
+    class Thief:
+        """Asks getattr for a function of a module that is there, and calls what it gets."""
+
+        def __reduce__(self):
+            return Called(), ("ls",)
+
+    class Called:
+        def __reduce__(self):
+            return getattr, (history_buffer, "mean")
+
+        def __call__(self, *args):
+            raise AssertionError
+
+    torch.save({"state_dict": {"a": torch.ones(2)}, "x": Thief()}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match=r"x\.pth is refused: it wants .* to be called .*save `model.state_dict"):
+        read_foreign(tmp_path / "x.pth")
+
+
+def test_arrays_among_the_weights_are_not_left_out_in_silence(tmp_path):
+    torch.save({"state_dict": {"a": torch.ones(2), "b": np.ones(2)}}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="holds b not as tensors"):
+        read_foreign(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 A file is recognised by its first bytes, never by its name:
 
 - ``caffe2``: the python-2 pickle ``{"blobs": {name: array}}`` of video-nonlocal-net and PySlowFast (`zoo.hub.caffe2`);
-- ``torch``: what ``torch.save`` wrote, read with ``weights_only=True``, its ``state_dict`` unwrapped;
+- ``torch``: what ``torch.save`` wrote, read with ``weights_only=True``, its ``state_dict`` unwrapped; the records of a
+  training that OpenMMLab's files hold beside it are passed over;
 - ``lightning``: the same, written by a Lightning trainer;
 - ``safetensors``: read as it is.
 
@@ -26,6 +27,38 @@ from zoo.hub.caffe2 import read_caffe2
 
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save wrote first before 1.6
 _WRAPPERS = ("state_dict", "model_state", "model")
+
+# What MMEngine's log of a training (`message_hub`) is made of: a class of its own, the names of that class's functions
+# (written as calls of getattr before protocol 4), and arrays.
+_PASSED_OVER = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "builtins.getattr",
+    "numpy.ndarray",
+    "numpy.dtype",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+)
+
+
+class _Nothing:
+    """Stands for whatever of `_PASSED_OVER` a file wants to be made: takes all that it is given and does nothing."""
+
+    def __new__(cls, *args: Any) -> _Nothing:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _stand_in(name: str) -> type[_Nothing]:
+    """A `_Nothing` that an unpickler knows by ``name``."""
+    module, _, last = name.rpartition(".")
+    return type(last, (_Nothing,), {"__module__": module})
+
+
+_STAND_INS = [_stand_in(name) for name in _PASSED_OVER]
 _NOT_WEIGHTS = {
     b"<": "a web page (a login or error page saved in place of the file?); download it again",
     b"version https://git-lfs": "a git-lfs pointer, not the file that it points to; run `git lfs pull`",
@@ -50,6 +83,10 @@ def read_foreign(path: Path | str) -> tuple[str, dict[str, Tensor]]:
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
+    if passed := [str(name) for name, value in content.items() if isinstance(value, _Nothing)]:
+        raise WeightsError(
+            f"{path} ({kind}) holds {', '.join(passed)} not as tensors; only those are read. Save them as tensors."
+        )
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if not state:
         keys = ", ".join(map(str, list(content)[:12])) or "nothing"
@@ -90,12 +127,14 @@ def _read_caffe2(path: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_STAND_INS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if refused := re.search(r"GLOBAL:? ([\w.]+)", str(error)):
+        if refused := re.search(r"GLOBAL:? ([\w.]+)|(?:function|but got) (.+)", str(error)):
             raise WeightsError(
-                f"{path} is refused: it wants {refused[1]} to be called while it is read. Weights are tensors and "
-                "plain values; get the file from its publisher, or save its state dict alone."
+                f"{path} is refused: it wants {refused[1] or refused[2]} to be called while it is read. Weights are "
+                "tensors and plain values: ask the publisher for a file with the state dict alone, or, if you trust "
+                "this one, load it with its own library and save `model.state_dict()`."
             ) from error
         raise WeightsError(f"{path} cannot be read as a PyTorch file: {error}. Download it again.") from error
     except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
