@@ -75,6 +75,7 @@ def test_verify_passes_from_bytes_to_outputs(bundled):
     result = verify(bundled, tiny.Tiny(), tiny.convert)
     assert result.ok
     assert [(step.name, step.ok) for step in result.steps] == [("file", True), ("weights", True), ("outputs", True)]
+    assert str(result).splitlines()[0] == bundled.name  # of several, one can tell which is which
     assert "is the manifest's" in str(result)
 
 

@@ -116,7 +116,7 @@ class Verification:
 
     def __str__(self) -> str:
         marks = {True: "ok", False: "FAILED", None: "not checked"}
-        return "\n".join(f"{step.name}: {marks[step.ok]}: {step.detail}" for step in self.steps)
+        return "\n".join([self.name, *(f"  {step.name}: {marks[step.ok]}: {step.detail}" for step in self.steps)])
 
 
 def verify(
