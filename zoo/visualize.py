@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from zoo.data.transforms import test_views
 from zoo.data.video import probe
 from zoo.errors import ZooError, unknown_name
+from zoo.files import write_whole
 from zoo.methods.base import ZooModule
 from zoo.networks.nonlocal_block import NonLocalBlock
 
@@ -86,7 +88,7 @@ def draw_attention(
 
     Raises:
         VideoError: the file cannot be decoded.
-        ZooError: no such block, or a folder that cannot be written to.
+        ZooError: no such block, a folder that cannot be written to, or a film that cannot be encoded.
     """
     spec = model.spec.replace(crops=1)
     views = test_views(video, spec, clip=spec.clips // 2)
@@ -96,12 +98,12 @@ def draw_attention(
 
     name = f"{Path(video).stem}.{model.name}"
     strip, film = Path(out) / f"{name}.attention.png", Path(out) / f"{name}.attention.mp4"
-    try:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        _write_strip(strip, pictures, min(int(at[0] * len(pictures)), len(pictures) - 1))
-        _write_film(film, pictures, Fraction(probe(video).fps or 25).limit_denominator(1000) / spec.stride)
-    except OSError as error:
-        raise ZooError(f"cannot write pictures to {out}: {error}. Give another folder with --out.") from error
+    rate = Fraction(probe(video).fps or 25).limit_denominator(1000) / spec.stride
+    for path, content in (
+        (strip, _strip(pictures, min(int(at[0] * len(pictures)), len(pictures) - 1))),
+        (film, _film(pictures, rate)),
+    ):
+        write_whole(path, content)
     return [strip, film]
 
 
@@ -137,26 +139,32 @@ def _draw(
     return pictures
 
 
-def _write_strip(path: Path, pictures: list[Image.Image], query_frame: int) -> None:
-    """Frames spread evenly over the clip, side by side; the nearest one gives way to the query's own."""
+def _strip(pictures: list[Image.Image], query_frame: int) -> bytes:
+    """A PNG of frames spread evenly over the clip, side by side; the nearest one gives way to the query's own."""
     places = np.linspace(0, len(pictures) - 1, min(_STRIP, len(pictures))).round().astype(int)
     places[np.abs(places - query_frame).argmin()] = query_frame
     chosen = [pictures[place] for place in places]
     strip = Image.new("RGB", ((_SIDE + 4) * len(chosen) - 4, _SIDE), "white")
     for number, picture in enumerate(chosen):
         strip.paste(picture, (number * (_SIDE + 4), 0))
-    temporary = path.with_name(f".{path.name}")
-    strip.save(temporary, format="png")
-    temporary.replace(path)
+    content = io.BytesIO()
+    strip.save(content, format="png")
+    return content.getvalue()
 
 
-def _write_film(path: Path, pictures: list[Image.Image], rate: Fraction) -> None:
-    temporary = path.with_name(f".{path.name}")
-    with av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=max(rate, Fraction(1)))
-        stream.width = stream.height = _SIDE
-        stream.pix_fmt = "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-        container.mux(stream.encode(None))
-    temporary.replace(path)
+def _film(pictures: list[Image.Image], rate: Fraction) -> bytes:
+    """An MP4 of the pictures."""
+    content = io.BytesIO()
+    try:
+        with av.open(content, "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=max(rate, Fraction(1)))
+            stream.width = stream.height = _SIDE
+            stream.pix_fmt = "yuv420p"
+            for picture in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+            container.mux(stream.encode(None))
+    except av.error.FFmpegError as error:
+        raise ZooError(
+            f"the film cannot be encoded: {error}. Is PyAV's FFmpeg one with libx264? PyPI's wheels of av bring it."
+        ) from error
+    return content.getvalue()
