@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test quick lint docs sandbox clean
 
 demo: $(VENV)/.installed        ## the main job on the embedded data: reported | reproduced | difference
-	$(BIN)/zoo reproduce sandbox
+	$(BIN)/zoo reproduce sandbox --out runs/results
 
 test: $(VENV)/.installed        ## every test
 	$(BIN)/python -m pytest
@@ -23,7 +23,7 @@ docs: $(VENV)/.installed        ## the documentation as a site, in site/
 	$(BIN)/mkdocs build --strict
 
 sandbox: $(VENV)/.installed     ## train the bundled checkpoints again, from rendered videos (about an hour on two cores)
-	$(BIN)/python benchmarks/sandbox/nonlocal.py
+	$(BIN)/python benchmarks/sandbox/nonlocal.py --seeds 0 1 2 3 4 --bundle
 
 # The stamp is written last: an interrupted installation is taken up again by the next make.
 $(VENV)/.installed: pyproject.toml
