@@ -5,7 +5,7 @@ run on the same random features: the zoo's block, the same block with its matrix
 pytorchvideo's where that is installed and has the instantiation. Times are medians of alternating runs in one process;
 peak memory is the growth of the high-water mark over one run in a process of its own, after a small warm-up.
 
-    python benchmarks/speed/nonlocal_block.py --frames 128 --stages res3 --repeats 5 --json
+    python benchmarks/speed/nonlocal_block.py --frames 128 --stages res3 --json
 """
 
 from __future__ import annotations
@@ -77,22 +77,17 @@ def pytorchvideo_block(block: NonLocalBlock) -> nn.Module | None:
     )
 
 
-def build(contender: str, cell: dict[str, Any], device: str) -> tuple[nn.Module | None, Tensor]:
+def build(contender: str, cell: dict[str, Any], device: str) -> tuple[nn.Module, Tensor]:
     """A contender and a feature map ``[B, C, T, H, W]`` for a cell."""
     torch.manual_seed(0)
     channels, side = STAGES[cell["stage"]]
     # The 128-frame networks are trained with frozen norms, and have none in their blocks.
     norm = "bn" if cell["frames"] == 32 else None
     block = NonLocalBlock(channels, instantiation=cell["instantiation"], sub_sample=cell["sub_sample"], norm=norm)
-    module = {
-        "zoo": lambda: block,
-        "explicit": lambda: Explicit(block),
-        "pytorchvideo": lambda: pytorchvideo_block(block),
-    }
-    chosen = module[contender]()
+    module = {"zoo": block, "explicit": Explicit(block), "pytorchvideo": pytorchvideo_block(block)}[contender]
     # Features as they come out of a ReLU, not so large that a softmax of raw dot products has one winner only.
     x = torch.randn(cell["batch"], channels, cell["frames"] // 8, side, side).relu_() / channels**0.25
-    return chosen and chosen.to(device).train(cell["training"]), x.to(device)
+    return module.to(device).train(cell["training"]), x.to(device)
 
 
 def runner(module: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
@@ -109,27 +104,30 @@ def runner(module: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
     return train if training else forward
 
 
-def seconds(run: Callable[[], None], device: str) -> float:
-    """Of one run, to its end on the device."""
-    start = time.perf_counter()
+def seconds(run: Callable[[], None], device: str, clock: str) -> float:
+    """Of one run, to its end on the device: on the wall, or of this process's own computing."""
+    now = time.perf_counter if clock == "wall" else time.process_time
+    start = now()
     run()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return now() - start
 
 
-def measure_times(cell: dict[str, Any], contenders: list[str], repeats: int, device: str) -> dict[str, float]:
+def measure_times(
+    cell: dict[str, Any], contenders: list[str], repeats: int, device: str, clock: str
+) -> dict[str, float]:
     """Median milliseconds of each contender, in alternation so that the machine's moods hit all alike."""
     runs = {}
     for name in contenders:
         module, x = build(name, cell, device)
         runs[name] = runner(module, x, cell["training"])
     for run in runs.values():
-        seconds(run, device)
+        seconds(run, device, clock)
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            taken[name].append(seconds(run, device))
+            taken[name].append(seconds(run, device, clock))
     return {name: 1e3 * statistics.median(values) for name, values in taken.items()}
 
 
@@ -173,7 +171,7 @@ def answer(request: dict[str, Any]) -> Any:
     """The work of one fresh process: all times of a cell, or one contender's memory."""
     cell, device = request["cell"], request["device"]
     if request["contender"] is None:
-        return measure_times(cell, request["contenders"], request["repeats"], device)
+        return measure_times(cell, request["contenders"], request["repeats"], device, request["clock"])
     return measure_memory(cell, request["contender"], device)
 
 
@@ -193,6 +191,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"])
+    parser.add_argument(
+        "--clock", default="wall", choices=["wall", "cpu"], help="cpu: on a machine that others use too"
+    )
     parser.add_argument("--json", nargs="?", const=RESULTS, type=Path, help=f"also write here (default {RESULTS.name})")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -201,7 +202,7 @@ def main() -> None:
         return
 
     rows = []
-    print(f"{'cell':<52}{'contender':<14}{'ms':>9}{'MiB':>9}{'time':>8}{'memory':>8}   (ratios: contender / zoo)")
+    print(f"{'cell':<54}{'contender':<14}{'ms':>9}{'MiB':>9}{'time':>8}{'memory':>8}   (ratios: contender / zoo)")
     for stage, frames, sub, kind, which in product(
         options.stages, options.frames, options.sub_sample, options.passes, options.instantiations
     ):
@@ -214,14 +215,16 @@ def main() -> None:
             "batch": options.batch,
         }
         names = contenders_of(cell)
-        request = {"cell": cell, "device": options.device, "contenders": names, "repeats": options.repeats}
+        request = {"cell": cell, "device": options.device, "contenders": names}
+        request |= {"repeats": options.repeats, "clock": options.clock}
         times = in_own_process({**request, "contender": None}) or {}
         memory = {name: in_own_process({**request, "contender": name}) for name in names}
         label = f"{stage} {frames} frames {'pooled' if sub == 'yes' else 'full'} {kind} {which}"
         for name in names:
             row = {**cell, "contender": name, "milliseconds": times.get(name), "peak_mib": memory[name]}
             rows.append(row)
-            print(f"{label if name == 'zoo' else '':<52}{name:<14}" + columns(row, times.get("zoo"), memory["zoo"]))
+            line = columns(row, times.get("zoo"), memory["zoo"])
+            print(f"{label if name == 'zoo' else '':<54}{name:<14}{line}", flush=True)
     if options.json:
         about = {
             "date": date.today().isoformat(),
@@ -230,6 +233,7 @@ def main() -> None:
             "threads": torch.get_num_threads(),
             "load_average": os.getloadavg(),
             "repeats": options.repeats,
+            "clock": options.clock,
         }
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")

@@ -202,6 +202,11 @@ def test_refuses_what_it_does_not_know(arguments: dict, message: str) -> None:
         NonLocalBlock(4, **arguments)
 
 
+def test_refuses_a_map_without_keys() -> None:
+    with pytest.raises(ZooError, match="a feature map of 4 x 1 leaves no keys"):
+        NonLocalBlock(4)(torch.randn(1, 4, 6, 4, 1))
+
+
 def test_refuses_a_clip_that_groups_do_not_divide() -> None:
     with pytest.raises(ZooError, match="6 frames of features cannot be cut in groups of 4"):
         NonLocalBlock(4, temporal_group=4)(torch.randn(1, 4, 6, 4, 4))

@@ -225,6 +225,11 @@ class NonLocalBlock(nn.Module):
 
         D is ``inner``, C for the Gaussian, and 1 for the concatenation (``w . [theta_i, phi_j]`` is two numbers added).
         """
+        if self.sub_sample and min(x.shape[-2:]) < 2:
+            raise ZooError(
+                f"non-local block: a feature map of {x.shape[-2]} x {x.shape[-1]} leaves no keys when it is halved; "
+                "give the network larger frames, or sub_sample=False."
+            )
         before = self.sub_sample and self.pool_position == "before"
         after = self.sub_sample and self.pool_position == "after"
         pooled = halve(x) if before else x

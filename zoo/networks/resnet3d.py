@@ -250,11 +250,12 @@ class ResNet3d(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """He's normal weights by fan-out; the last norm of every residual branch starts at zero (if it learns)."""
+        """He's normal weights by fan-out; the last norm of every residual branch starts at zero (if it learns).
+
+        The non-local blocks see to themselves.
+        """
         for module in self.modules():
-            if isinstance(module, NonLocalBlock):
-                module.reset_parameters()
-            elif isinstance(module, Bottleneck):
+            if isinstance(module, Bottleneck):
                 for conv in (module.conv1, module.conv2, module.conv3):
                     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
                 if module.norm3.weight.requires_grad:
