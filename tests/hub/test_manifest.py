@@ -56,12 +56,12 @@ def test_everything_that_was_published_for_non_local_networks_is_listed():
     assert {publisher: len(entries) for publisher, entries in by.items()} == {
         "video-nonlocal": 15,
         "pyslowfast": 3,
-        "mmaction": 4,
+        "mmaction": 5,
     }
     assert {c.license for c in by["video-nonlocal"]} == {"CC-BY-NC-4.0"}
     assert {c.license for c in by["pyslowfast"] + by["mmaction"]} == {"Apache-2.0"}
     assert all(len(c.sha256_prefix) == 8 for c in by["mmaction"])
-    assert len({c.source.url for entries in by.values() for c in entries}) == 22
+    assert len({c.source.url for entries in by.values() for c in entries}) == 23
 
 
 def test_default_of_the_canonical_model():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import zoo
 from zoo.networks.cost import cost
 from zoo.networks.head import ClassifierHead
 from zoo.networks.resnet3d import ResNet3d, nonlocal_places
@@ -47,6 +48,19 @@ def test_published_networks(frames: int, options: dict[str, Any], parameters: in
     actual_parameters, multiply_adds = cost(network, (1, 3, frames, 224, 224))
     assert actual_parameters == parameters
     assert multiply_adds / 1e9 == pytest.approx(giga_multiply_adds, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "giga_multiply_adds"),
+    [("mmaction_i3d_r50", 28.0, 43.5), ("mmaction_i3d_r50_heavy", 33.0, 166.3)],
+)
+def test_mmaction2_counts_the_same(name: str, millions: float, giga_multiply_adds: float) -> None:
+    """Its published counts are of a test crop, and have norms in them, less than a hundredth."""
+    with torch.device("meta"):
+        model = zoo.create(name)
+    parameters, multiply_adds = cost(model, (1, 3, 32, 256, 256))
+    assert round(parameters / 1e6, 1) == millions
+    assert multiply_adds / 1e9 == pytest.approx(giga_multiply_adds, rel=0.01)
 
 
 def test_leaves_the_network_alone() -> None:

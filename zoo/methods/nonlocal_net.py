@@ -28,7 +28,7 @@ from zoo.registry import register
 from zoo.spec import VideoSpec
 
 Clip = Literal["32x2", "8x8", "32x4", "128x1"]
-Flavour = Literal["release", "pyslowfast", "pyslowfast_nopool", "mmaction"]
+Flavour = Literal["release", "pyslowfast", "pyslowfast_nopool", "mmaction", "mmaction_heavy"]
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -63,7 +63,7 @@ def recipe_of(clip: Clip, flavour: Flavour = "release") -> Recipe:
     if flavour in ("pyslowfast", "pyslowfast_nopool"):
         # From scratch: 196 epochs of 234,643 videos, 64 at a time, the first 34 with a rising rate.
         return Recipe(rate=0.1, iterations=718_594, schedule="cosine", warmup=124_654)
-    if flavour == "mmaction":
+    if flavour in ("mmaction", "mmaction_heavy"):
         return Recipe(iterations=384_600, milestones=(153_840, 307_680))  # 100 epochs, steps after 40 and 80
     return Recipe(rate=0.0025, batch=16) if clip in ("32x4", "128x1") else Recipe()
 
@@ -117,6 +117,7 @@ def recipe_of(clip: Clip, flavour: Flavour = "release") -> Recipe:
     nonlocal_blocks=5,
 )
 @register("mmaction_i3d_r50", paper="mmaction2020", flavour="mmaction", inflate="3x1x1")
+@register("mmaction_i3d_r50_heavy", paper="mmaction2020", flavour="mmaction_heavy", inflate="3x1x1")
 @register("mmaction_nonlocal_i3d_r50", paper="mmaction2020", flavour="mmaction", inflate="3x1x1", nonlocal_blocks=5)
 @register(
     "mmaction_nonlocal_i3d_r50_dot_product",
@@ -161,7 +162,7 @@ def nonlocal_net(
         attention: over space, time or both (table 5.2d).
         norm: ``"bn"`` trains batch norm, ``"frozen"`` keeps its statistics, ``"affine"`` has folded them away; by
             default ``"bn"`` for the short clips and ``"affine"`` for the long ones, as the release has them.
-        flavour: whose padding, pooling and scale.
+        flavour: whose padding, pooling and scale; ``"mmaction_heavy"`` also inflates every residual block.
         num_classes: of the head.
         dropout: before the head.
         learning_rate: at the recipe's batch, in place of the recipe's own.
@@ -170,12 +171,14 @@ def nonlocal_net(
     long = clip in ("32x4", "128x1")
     norm = norm or ("affine" if long else "bn")
     options: dict[str, Any] = {"instantiation": instantiation, "attention": attention}
-    if flavour == "mmaction":
+    mmaction = flavour in ("mmaction", "mmaction_heavy")
+    if mmaction:
         options |= {"pool_position": "after", "scale": False, "out_bias": False}
     layout = flavour if flavour != "release" else "sparse" if clip in ("8x8", "32x4") else "paper"
     trunk = ResNet3d(
         depth,
         inflate=inflate,
+        inflate_all=flavour == "mmaction_heavy",
         layout=layout,
         nonlocal_after=nonlocal_places(depth, nonlocal_blocks, stages),
         nonlocal_options=options,
@@ -183,7 +186,7 @@ def nonlocal_net(
         temporal_groups={"res3": 4} if long and attention == "spacetime" else None,
         norm=norm,
     )
-    spec = VideoSpec(frames=frames, stride=stride, **(IMAGENET if flavour == "mmaction" else {}))
+    spec = VideoSpec(frames=frames, stride=stride, **(IMAGENET if mmaction else {}))
     recipe = recipe_of(clip, flavour)
     if learning_rate is not None:
         recipe = replace(recipe, rate=learning_rate)
