@@ -116,12 +116,12 @@ def test_release(name: str) -> None:
 
 @torch.no_grad()
 def test_inflation() -> None:
-    """Two-dimensional weights become a video network's; the blocks and the classifier keep what they had."""
+    """The release's ImageNet blobs become a video network's; the blocks and the classifier keep what they had."""
     case = load("nonlocal_inflation_i3d_r50")
     network = build(case)
     network.load_state_dict(convert(case.state("video_shapes")))
-    flat = {key.removeprefix("trunk."): value for key, value in from_caffe2(case.state()).items()}
-    inflate_into(network.trunk, {key: value for key, value in flat.items() if not key.startswith("head.")})
+    blobs = {**case.state(), "pred_w": torch.zeros(1000, 2048), "pred_b": torch.zeros(1000)}
+    inflate_into(network.trunk, from_caffe2(blobs))
 
     features = check_release_activations(case, network.trunk, case.input("data"))
     for blob in case.activations():

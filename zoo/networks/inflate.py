@@ -34,12 +34,14 @@ def inflate_into(trunk: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Args:
         trunk: the network, built with ``norm="bn"`` or ``"frozen"``; with ``"affine"``, fold the weights first.
-        state: weights whose convolutions are ``[O, I, H, W]``, named as `from_timm` names them.
+        state: weights whose convolutions are ``[O, I, H, W]``, named as `from_timm` names them, or as a whole model's
+            (``trunk.*`` and ``head.*``: published ImageNet weights after conversion), whose head stays behind.
 
     Raises:
         WeightsError: names every entry of the trunk that ``state`` lacks (its own batch counters and non-local blocks
             aside), every entry that the trunk has no place for, and every shape that does not fit.
     """
+    state = {key.removeprefix("trunk."): value for key, value in state.items() if not key.startswith("head.")}
     target = trunk.state_dict()
     wanted = {key for key in target if ".nonlocal_blocks." not in key}
     missing = sorted(key for key in wanted - set(state) if not key.endswith("num_batches_tracked"))
