@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.goldens import load
+import zoo
+from tests.goldens import load, recipe
 from zoo.errors import WeightsError
 from zoo.methods.nonlocal_keys import convert, detect, from_caffe2, from_mmaction, from_pytorch_resnet3d
 from zoo.networks.head import ClassifierHead
@@ -59,6 +60,41 @@ def test_pytorch_port() -> None:
         ours: float(number) for number, ours in enumerate(names.values())
     }
     assert converted["trunk.res2.blocks.0.norm3.num_batches_tracked"] == 0
+
+
+@torch.no_grad()
+def test_pytorch_port_whole() -> None:
+    """All weights of the canonical network under the port's names load strictly and give the same logits as ours."""
+    model = zoo.create("nonlocal_i3d_r50").eval()
+    theirs, ours = {}, {}
+    for key, value in model.state_dict().items():
+        name = port_name(key)
+        theirs[name] = ours[key] = torch.from_numpy(recipe.fill(name, value.shape, seed=3))
+    assert len(theirs) == len(ours)
+    clip = torch.from_numpy(recipe.inputs("clip", (1, 3, 8, 64, 64), seed=3))
+    model.load_state_dict(ours)
+    expected = model(clip)
+    for tensor in model.state_dict().values():
+        tensor.zero_()
+    counted = {name: value for name, value in theirs.items() if not name.endswith("num_batches_tracked")}
+    assert detect(counted) == "pytorch_resnet3d"
+    model.load_state_dict(convert(counted))
+    assert torch.equal(model(clip), expected)
+
+
+def port_name(key: str) -> str:
+    """What the port calls one of our weights."""
+    owner, *parts, last = key.split(".")
+    if owner == "head":
+        return f"fc.{last}"
+    if parts[0] == "stem":
+        return f"{'conv1' if parts[1] == 'conv' else 'bn1'}.{last}"
+    stage, kind, index, part, *rest = parts
+    if kind == "nonlocal_blocks":
+        part = f"nl.{'bn' if part == 'norm' else part}"
+    elif part == "shortcut":
+        part = f"downsample.{['conv', 'norm'].index(rest[0])}"
+    return f"layer{int(stage[3:]) - 1}.{index}.{part.replace('norm', 'bn')}.{last}"
 
 
 def test_solver_state_is_left_out_and_classifiers_are_flattened() -> None:
