@@ -1,16 +1,20 @@
-"""The page that tells how to add a method is followed to the letter."""
+"""The pages with programs on them are followed to the letter."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
 import zoo
+from tests.goldens import load, recipe
+from tests.hub.caffe2_file import write_caffe2
 from tests.methods import test_every_name
 from zoo import registry
 from zoo.reproduce.tables import read_tables
@@ -58,6 +62,22 @@ def test_the_method_trains_and_predicts(frame_average, kinetics_root):
 def test_it_passes_the_test_of_every_name(frame_average, tmp_path):
     test_every_name.test_lives(frame_average, tmp_path)
     test_every_name.test_says_what_it_is(frame_average)
+
+
+def test_single_parts_work_as_their_page_says(kinetics_root, tmp_path, monkeypatch):
+    """Every block of Python, one after the other, beside a video and a file with a published block's names."""
+    shutil.copy(next((kinetics_root / "val").glob("*/*.mp4")), tmp_path / "clip.mp4")
+    shapes = load("nonlocal_i3d_r50_nl5_32f_small").manifest["shapes"]
+    wanted = {
+        name: shape for name, shape in shapes.items() if name == "conv1_w" or name.startswith("nonlocal_conv3_1_")
+    }
+    write_caffe2(tmp_path / "i3d_nonlocal_32x2_IN_pretrain_400k.pkl", recipe.state_dict(wanted))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for code in re.findall(r"```python\n(.*?)```", (DOCS / "parts.md").read_text(), re.DOTALL):
+        exec(compile(code, "parts.md", "exec"), names)
+    assert torch.equal(names["block"].theta.bias, names["state"]["trunk.res3.nonlocal_blocks.1.theta.bias"])
+    assert names["views"].shape == (30, 3, 8, 64, 64)
 
 
 def test_the_table_is_a_table(tmp_path):
