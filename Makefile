@@ -19,7 +19,7 @@ lint: $(VENV)/.installed        ## style and common mistakes
 	$(BIN)/ruff format --check .
 
 docs: $(VENV)/.installed        ## the documentation as a site, in site/
-	$(BIN)/pip install --quiet ".[docs]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,docs]"
 	$(BIN)/mkdocs build --strict
 
 sandbox: $(VENV)/.installed     ## train the bundled checkpoints again, from rendered videos (about an hour on two cores)
