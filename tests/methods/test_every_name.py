@@ -57,6 +57,8 @@ def test_says_what_it_is(name):
         {"nonlocal_blocks": 5, "attention": "space"},
         {"nonlocal_blocks": 5, "attention": "time"},
         {"nonlocal_blocks": 5, "norm": "frozen"},
+        {"nonlocal_blocks": 5, "sub_sample": False},
+        {"nonlocal_blocks": 5, "pool_position": "after", "scale": False},  # as the paper's text has it
     ],
 )
 def test_overrides_build_the_rows_of_the_tables(override):

@@ -143,6 +143,9 @@ def nonlocal_net(
     stages: list[str] | None = None,
     instantiation: Instantiation = "embedded_gaussian",
     attention: Extent = "spacetime",
+    sub_sample: bool = True,
+    pool_position: Literal["before", "after"] | None = None,
+    scale: bool | None = None,
     norm: Norm | None = None,
     flavour: Flavour = "release",
     num_classes: int = 400,
@@ -160,6 +163,11 @@ def nonlocal_net(
         stages: with one block, the stage that it is in (table 5.2b); res4 by default.
         instantiation: the pairwise function (table 5.2a).
         attention: over space, time or both (table 5.2d).
+        sub_sample: whether the keys have half the height and width.
+        pool_position: whether they are pooled ``"before"`` they are projected (the release) or ``"after"`` (the paper's
+            text, MMAction2); the flavour's own by default.
+        scale: whether the embedded Gaussian's affinity is divided by the root of its width (the release) or not (the
+            paper's Eq. 5.3, MMAction2); the flavour's own by default.
         norm: ``"bn"`` trains batch norm, ``"frozen"`` keeps its statistics, ``"affine"`` has folded them away; by
             default ``"bn"`` for the short clips and ``"affine"`` for the long ones, as the release has them.
         flavour: whose padding, pooling and scale; ``"mmaction_heavy"`` also inflates every residual block.
@@ -170,10 +178,15 @@ def nonlocal_net(
     frames, stride = map(int, clip.split("x"))
     long = clip in ("32x4", "128x1")
     norm = norm or ("affine" if long else "bn")
-    options: dict[str, Any] = {"instantiation": instantiation, "attention": attention}
     mmaction = flavour in ("mmaction", "mmaction_heavy")
-    if mmaction:
-        options |= {"pool_position": "after", "scale": False, "out_bias": False}
+    options: dict[str, Any] = {
+        "instantiation": instantiation,
+        "attention": attention,
+        "sub_sample": sub_sample,
+        "pool_position": pool_position or ("after" if mmaction else "before"),
+        "scale": not mmaction if scale is None else scale,
+        "out_bias": not mmaction,
+    }
     layout = flavour if flavour != "release" else "sparse" if clip in ("8x8", "32x4") else "paper"
     trunk = ResNet3d(
         depth,
@@ -183,14 +196,14 @@ def nonlocal_net(
         nonlocal_after=nonlocal_places(depth, nonlocal_blocks, stages),
         nonlocal_options=options,
         # The release groups res3 where norms are frozen; the two other extents leave no clip to cut.
-        temporal_groups={"res3": 4} if long and attention == "spacetime" else None,
+        temporal_groups={"res3": 4} if long and norm != "bn" and attention == "spacetime" else None,
         norm=norm,
     )
     spec = VideoSpec(frames=frames, stride=stride, **(IMAGENET if mmaction else {}))
     recipe = recipe_of(clip, flavour)
     if learning_rate is not None:
         recipe = replace(recipe, rate=learning_rate)
-    window = None if flavour == "mmaction" else 7  # MMAction2 averages whatever map a larger crop gives
+    window = None if mmaction else 7  # MMAction2 averages whatever map a larger crop gives
     return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=dropout, window=window, recipe=recipe)
 
 
