@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
+import safetensors.torch
 import torch
 
 import zoo
 from tests.goldens import load
 from tests.hub.caffe2_file import caffe2_pickle
 from tests.hub.conftest import hub, online  # noqa: F401 (fixtures)
-from tests.hub_server import Plain
+from tests.hub_server import Plain, Repo
 from zoo import registry
 from zoo.hub.manifest import manifest
 
@@ -116,6 +121,30 @@ def test_converted_weights_of_another_model_are_refused(tmp_path):
     assert zoo.load("i3d_tiny", weights=tmp_path / "w.safetensors").name == "i3d_tiny"
     with pytest.raises(zoo.WeightsError, match="weights of i3d_tiny, not of nonlocal_i3d_tiny"):
         zoo.load("nonlocal_i3d_tiny", weights=tmp_path / "w.safetensors")
+
+
+@pytest.mark.slow
+def test_imagenet_weights_come_through_the_hub_inflated(hub, tmp_path):  # noqa: F811
+    """timm's own download, from a hub on the loopback: the client reads its address when it is imported."""
+    import timm
+
+    torch.manual_seed(0)
+    backbone = timm.create_model("resnet50").state_dict()
+    repo = Repo(commits=[("0" * 40, {"model.safetensors": safetensors.torch.save(backbone)})])
+    hub.repos["timm/resnet50.tv_in1k"] = repo
+    code = (
+        "import torch, zoo\n"
+        "for name in ('i3d_r50', 'i3d_r50_128x1'):\n"
+        "    trunk = zoo.load(name, weights='imagenet').trunk\n"
+        "    weight = trunk.stem.conv.weight\n"
+        "    same = bool((weight[:, :, 0] == weight[:, :, 4]).all())\n"
+        "    print(tuple(weight.shape), round(weight.sum().item(), 2), same)\n"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    environment["HF_HUB_DISABLE_XET"] = "1"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    total = round(backbone["conv1.weight"].sum().item(), 2)
+    assert done.stdout.splitlines() == [f"(64, 3, 5, 7, 7) {total} True"] * 2, done.stderr
 
 
 def test_imagenet_is_refused_where_there_is_no_counterpart():
