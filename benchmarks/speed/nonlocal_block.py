@@ -133,10 +133,8 @@ def measure_times(
 
 def measure_memory(cell: dict[str, Any], contender: str, device: str) -> float:
     """MiB by which one run raises the peak, over what module and input take."""
-    import torch._dynamo  # any optimiser loads it, and so does recomputation; it is no part of a block's cost
-
     module, x = build(contender, cell, device)
-    runner(module, x[..., :4, :4], cell["training"])()  # and the libraries make their own buffers
+    runner(module, x[..., :4, :4], cell["training"])()  # the libraries make their own buffers
     run = runner(module, x, cell["training"])
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

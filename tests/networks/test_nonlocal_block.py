@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.errors import ZooError
-from zoo.networks import nonlocal_block
-from zoo.networks.nonlocal_block import Extent, Instantiation, NonLocalBlock, concatenation_attention
+from zoo.networks import attention
+from zoo.networks.attention import concatenation_attention
+from zoo.networks.nonlocal_block import Extent, Instantiation, NonLocalBlock
 
 INSTANTIATIONS = get_args(Instantiation)
 
@@ -114,8 +115,8 @@ def test_starts_as_the_identity_and_learns(instantiation: Instantiation, norm: s
 def test_never_builds_the_matrix_of_pairs(instantiation: Instantiation, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither forward nor backward makes a tensor with as many values as there are pairs, and few queries' weights are
     enough for the one form that weighs them a part at a time."""
-    monkeypatch.setattr(nonlocal_block, "FEW_PAIRS", 0)
-    monkeypatch.setattr(nonlocal_block, "PAIRS_AT_ONCE", 2**14)
+    monkeypatch.setattr(attention, "FEW_PAIRS", 0)
+    monkeypatch.setattr(attention, "PAIRS_AT_ONCE", 2**14)
     largest = 0
 
     class Watch(TorchDispatchMode):
@@ -139,8 +140,8 @@ def test_gaussian_in_parts_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> 
     wanted = [x, *block.parameters()]
     whole = block(x)
     expected = torch.autograd.grad(whole.square().sum(), wanted)
-    monkeypatch.setattr(nonlocal_block, "FEW_PAIRS", 0)
-    monkeypatch.setattr(nonlocal_block, "PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr(attention, "FEW_PAIRS", 0)
+    monkeypatch.setattr(attention, "PAIRS_AT_ONCE", 1000)
     parts = block(x)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(torch.autograd.grad(parts.square().sum(), wanted), expected)

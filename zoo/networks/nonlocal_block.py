@@ -5,83 +5,25 @@ and ``z_i = W_z y_i + x_i`` (Eq. 6), with four choices of ``f``. None of them bu
 
 - the two softmax forms go through fused attention, which wants queries, keys and values contiguous;
 - the dot product is linear, so ``theta (phi^T g)`` costs as much as there are positions, not pairs;
-- the concatenation ``relu(w . [theta_i, phi_j])`` is ``relu(a_i + b_j)`` with one number per position. Sorting the
-  ``b_j`` puts the keys that a query sees in front, and running sums over that order give every answer exactly.
+- the concatenation ``relu(w . [theta_i, phi_j])`` is ``relu(a_i + b_j)`` with one number per position, and sorting the
+  ``b_j`` lets running sums answer every query (see `zoo.networks.attention`).
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from zoo.errors import ZooError
+from zoo.networks.attention import concatenation_attention, dot_product_attention, softmax_attention
 from zoo.networks.norm import Norm, build_norm, scale_and_shift
 from zoo.networks.pooling import halve
 
 Instantiation = Literal["embedded_gaussian", "gaussian", "dot_product", "concatenation"]
 Extent = Literal["spacetime", "space", "time"]
-
-# Up to so many pairs (64 MiB of weights), keeping them is faster than computing them twice; beyond, so many at a time.
-FEW_PAIRS, PAIRS_AT_ONCE = 2**24, 2**21
-
-
-def softmax_attention(q_SND: Tensor, k_SMD: Tensor, v_SMC: Tensor, scale: float) -> Tensor:
-    """``softmax_j(scale * q_i . k_j) v_j``, ``[S, N, C]`` (Eqs. 2 and 3)."""
-    q, k, v = q_SND, k_SMD, v_SMC
-    if q.is_cuda or q.shape[2] == v.shape[2]:
-        q, k, v = (part.contiguous().unsqueeze(1) for part in (q, k, v))
-        return F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)
-    # Fused attention on the CPU wants one width for all three.
-    pairs_of_a_query = k.shape[0] * k.shape[1]
-    if pairs_of_a_query * q.shape[1] <= FEW_PAIRS:
-        return _written_out(q, k, v, scale)
-    rows = max(1, PAIRS_AT_ONCE // pairs_of_a_query)
-    answer = partial(checkpoint, _written_out, use_reentrant=False, preserve_rng_state=False)
-    if not torch.is_grad_enabled():
-        answer = _written_out
-    return torch.cat([answer(some, k, v, scale) for some in q.split(rows, dim=1)], dim=1)
-
-
-def _softmax_weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    return (scale * q @ k.mT).softmax(dim=-1)
-
-
-def _written_out(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    return _softmax_weights(q, k, scale) @ v
-
-
-def dot_product_attention(q_SND: Tensor, k_SMD: Tensor, v_SMC: Tensor) -> Tensor:
-    """``(1 / M) sum_j (q_i . k_j) v_j``, ``[S, N, C]`` (Eq. 4), bracketed whichever way multiplies less."""
-    queries, keys, width, channels = q_SND.shape[1], *k_SMD.shape[1:], v_SMC.shape[2]
-    v_SMC = v_SMC / keys
-    if queries * keys * (width + channels) < (queries + keys) * width * channels:
-        return q_SND @ k_SMD.mT @ v_SMC
-    return q_SND @ (k_SMD.mT @ v_SMC)
-
-
-def concatenation_attention(a_SN: Tensor, b_SM: Tensor, v_SMC: Tensor) -> Tensor:
-    """``(1 / M) sum_j relu(a_i + b_j) v_j``, ``[S, N, C]`` (Eq. 5), in ``O((N + M) log M)``.
-
-    With the keys in descending order of ``b``, query ``i`` sees just the first ``n_i`` of them, those with
-    ``b_j > -a_i``, and its sum is ``a_i * (sum of their v) + (sum of their b v)``: two running sums, read at ``n_i``.
-    """
-    # Moving b's mean over to a changes no a_i + b_j, and keeps the two terms from being large and cancelling.
-    centre = b_SM.detach().mean(dim=1, keepdim=True)
-    a_SN, b_SM = a_SN + centre, b_SM - centre
-    b_SM, order = b_SM.sort(dim=1, descending=True)
-    v_SMC = v_SMC.gather(1, order.unsqueeze(2).expand_as(v_SMC)) / b_SM.shape[1]
-    seen_SN1 = torch.searchsorted(-b_SM.detach().contiguous(), a_SN.detach().contiguous()).unsqueeze(2)
-
-    def sum_of_seen(values_SMC: Tensor) -> Tensor:
-        running = F.pad(values_SMC.cumsum(dim=1), (0, 0, 1, 0))
-        return running.gather(1, seen_SN1.expand(-1, -1, running.shape[2]))
-
-    return a_SN.unsqueeze(2) * sum_of_seen(v_SMC) + sum_of_seen(b_SM.unsqueeze(2) * v_SMC)
 
 
 class NonLocalBlock(nn.Module):
@@ -218,7 +160,7 @@ class NonLocalBlock(nn.Module):
             return F.relu(q + k.mT) / k.shape[1]
         if self.instantiation == "dot_product":
             return q @ k.mT / k.shape[1]
-        return _softmax_weights(q, k, self.scale)
+        return (self.scale * q @ k.mT).softmax(dim=2)
 
     def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries ``[S, N, D]``, keys ``[S, M, D]`` and values ``[S, M, inner]`` of S separate sequences.
