@@ -205,9 +205,17 @@ def _info(a: argparse.Namespace) -> None:
 def _predict(a: argparse.Namespace) -> int:
     from zoo.data.folder import find_videos
 
-    files = [video for path in a.files for video in find_videos(path)]  # a wrong folder is said before any download
+    files, failed = [], 0
+    for path in a.files:  # before any download
+        try:
+            files += find_videos(path)
+        except zoo.DataError as error:
+            failed += 1
+            print(f"zoo: {error}", file=sys.stderr)
+    if not files:
+        return 1
     model = _on_device(zoo.load(a.model, weights=a.weights), a.device)
-    failed, answers = 0, []
+    answers = []
     for file in files:
         try:
             predictions = model.predict(file, a.top, clips=a.clips, crops=a.crops)
@@ -218,7 +226,8 @@ def _predict(a: argparse.Namespace) -> int:
             continue
         answers.append({"file": str(file), "predictions": [vars(p) for p in predictions]})
         if not a.json:
-            table = _table("score", "class", title=str(file))
+            print(file)  # not as the table's title, which would fold it
+            table = _table("score", "class")
             for p in predictions:
                 table.add_row(f"{p.score:.3f}", p.label)
             _show(table)

@@ -171,3 +171,19 @@ def test_a_wrong_root_is_refused(tmp_path):
     (tmp_path / "val" / "juggling").mkdir(parents=True)
     with pytest.raises(zoo.DataError, match="juggling"):
         make(tmp_path).records("val")
+
+
+def test_classes_of_ones_own(kinetics_root, tmp_path):
+    videos = sorted((kinetics_root / "train").glob("*/*.mp4"))
+    for number, (split, label) in enumerate([("train", "b"), ("train", "a x"), ("val", "a x"), ("val", "b")]):
+        place = tmp_path / split / label
+        place.mkdir(parents=True)
+        shutil.copy(videos[number], place)
+    data = zoo.datamodule("folder", root=tmp_path, spec=SPEC, num_workers=0)
+    assert data.classes == ("a x", "b")
+    assert [(r.label, r.path.parent.name) for r in data.records("val")] == [(0, "a x"), (1, "b")]
+    assert data.check().ok
+    with pytest.raises(zoo.DataError, match="data set 'folder'"):
+        make(tmp_path).records("val")
+    with pytest.raises(zoo.DataError, match="no class folders"):
+        zoo.datamodule("folder", root=tmp_path / "nowhere")

@@ -70,3 +70,16 @@ def test_a_checkpoint_of_another_shape_is_refused(kinetics_root, tmp_path):
         other.on_load_checkpoint(torch.load(tmp_path / "one.ckpt", weights_only=True))
     with pytest.raises(zoo.WeightsError, match="holds i3d_tiny, not nonlocal_i3d_tiny"):
         zoo.create("nonlocal_i3d_tiny").on_load_checkpoint(torch.load(tmp_path / "one.ckpt", weights_only=True))
+
+
+def test_a_loaded_model_trains_in_training_mode(kinetics_root):
+    """`zoo.load` hands out eval mode and Lightning keeps it; batch norm would stand still and the loss run away."""
+    model = zoo.load("nonlocal_i3d_tiny")
+    before = model.trunk.stem.norm.running_mean.clone()
+    fit(model, kinetics_root)
+    assert not torch.equal(model.trunk.stem.norm.running_mean, before)
+
+    partly = zoo.load("nonlocal_i3d_tiny")
+    partly.head.train()  # its user's choice: the trunk stays frozen
+    fit(partly, kinetics_root)
+    assert torch.equal(partly.trunk.stem.norm.running_mean, before)

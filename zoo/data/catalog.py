@@ -7,6 +7,7 @@ import importlib
 from zoo.errors import unknown_name
 
 DATA_SETS = {
+    "folder": "zoo.data.video_folder.VideoFolder",
     "kinetics": "zoo.data.kinetics.Kinetics",
     "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",
 }

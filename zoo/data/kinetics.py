@@ -92,7 +92,10 @@ class Kinetics(VideoDataModule):
         for place in sorted(p for p in folder.iterdir() if p.is_dir()):
             number = by_folder.get(place.name.replace(" ", "_"))
             if number is None:
-                raise DataError(f"{place}: the folder's name is none of the {len(by_folder)} classes.")
+                raise DataError(
+                    f"{place}: the folder's name is none of the {len(by_folder)} classes of {self.name}. "
+                    "Classes of your own are the data set 'folder'."
+                )
             records += [VideoRecord(path, number, name) for name, path in sorted(videos_by_stem(place).items())]
         return records
 

@@ -122,7 +122,13 @@ class ZooModule(pl.LightningModule):
             )
 
     def on_fit_start(self) -> None:
-        """Take the class names from the data that the head is trained on."""
+        """Take the class names from the data that the head is trained on, and train what `zoo.load` handed out to use.
+
+        Lightning leaves modes as they are, and batch norm that does not learn lets the loss run away. A model of which
+        some part is in training mode already was put so by its user.
+        """
+        if not any(module.training for module in self.modules()):
+            self.train()
         if classes := getattr(self.trainer.datamodule, "classes", None):
             self.labels = tuple(classes)
 

@@ -37,16 +37,23 @@ def show(report: Report, console: Console | None = None) -> None:
             shown = _PARTS if any(row.reproduced for row in rows) else _PARTS[:1]
             grid, title = _grid(rows, narrow=True), f"{title}\n{' | '.join(shown)}"
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for column, numeric in zip(grid.columns, grid.numeric, strict=True):
+        for number, (column, numeric) in enumerate(zip(grid.columns, grid.numeric, strict=True)):
             header = Text("\n".join(filter(None, column)))
-            table.add_column(header, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+            widest = max(len(cells[number]) for cells in grid.rows) if numeric else 0
+            justify = "right" if numeric else "left"
+            table.add_column(header, justify=justify, no_wrap=numeric, overflow="fold", min_width=widest)
+        table.columns[0].min_width = min(20, max(len(cells[0]) for cells in grid.rows))
         table.columns[-1].min_width = len(REPRODUCED)
         for row, cells in zip(rows, grid.rows, strict=True):
             table.add_row(*(Text(cell) for cell in cells), style=_TERMINAL_STYLE[_tone(row)])
         remarks = RichTable.grid(padding=(0, 2))
         for what, text in _remarks(rows):
             remarks.add_row(Text(what, style="bold"), Text(text))
-        console.print(Text(title, style="bold"), table, Padding(remarks, (0, 2, 1, 2), style="dim"))
+        # A number that is cut short reads as another number: rather than that, the lines are longer than the terminal.
+        least = sum(column.min_width + 2 for column in table.columns)
+        console.print(Text(title, style="bold"))
+        console.print(table, width=max(console.width, least), crop=False)
+        console.print(Padding(remarks, (0, 2, 1, 2), style="dim"))
     console.print(Text(report.summary()))
 
 
