@@ -52,7 +52,9 @@ def show(report: Report, console: Console | None = None) -> None:
         # A number that is cut short reads as another number: rather than that, the lines are longer than the terminal.
         least = sum(column.min_width + 2 for column in table.columns)
         console.print(Text(title, style="bold"))
-        console.print(table, width=max(console.width, least), crop=False)
+        width, console.width = console.width, max(console.width, least)
+        console.print(table)
+        console.width = width
         console.print(Padding(remarks, (0, 2, 1, 2), style="dim"))
     console.print(Text(report.summary()))
 
