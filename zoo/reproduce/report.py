@@ -43,7 +43,7 @@ def show(report: Report, console: Console | None = None) -> None:
             justify = "right" if numeric else "left"
             table.add_column(header, justify=justify, no_wrap=numeric, overflow="fold", min_width=widest)
         table.columns[0].min_width = min(20, max(len(cells[0]) for cells in grid.rows))
-        table.columns[-1].min_width = len(REPRODUCED)
+        table.columns[-1].min_width = min(24, max(len(cells[-1]) for cells in grid.rows))
         for row, cells in zip(rows, grid.rows, strict=True):
             table.add_row(*(Text(cell) for cell in cells), style=_TERMINAL_STYLE[_tone(row)])
         remarks = RichTable.grid(padding=(0, 2))
