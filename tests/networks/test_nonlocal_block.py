@@ -116,7 +116,7 @@ def test_never_builds_the_matrix_of_pairs(instantiation: Instantiation, monkeypa
     """Neither forward nor backward makes a tensor with as many values as there are pairs, and few queries' weights are
     enough for the one form that weighs them a part at a time."""
     monkeypatch.setattr(attention, "FEW_PAIRS", 0)
-    monkeypatch.setattr(attention, "PAIRS_AT_ONCE", 2**14)
+    monkeypatch.setattr(attention, "QUERIES_AT_ONCE", 16)
     largest = 0
 
     class Watch(TorchDispatchMode):
@@ -141,7 +141,7 @@ def test_gaussian_in_parts_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> 
     whole = block(x)
     expected = torch.autograd.grad(whole.square().sum(), wanted)
     monkeypatch.setattr(attention, "FEW_PAIRS", 0)
-    monkeypatch.setattr(attention, "PAIRS_AT_ONCE", 1000)
+    monkeypatch.setattr(attention, "QUERIES_AT_ONCE", 50)
     parts = block(x)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(torch.autograd.grad(parts.square().sum(), wanted), expected)

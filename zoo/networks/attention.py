@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
-# Up to so many pairs (64 MiB of weights), keeping them is faster than computing them twice; beyond, so many at a time.
-FEW_PAIRS, PAIRS_AT_ONCE = 2**24, 2**21
+# Up to so many pairs (64 MiB of weights), keeping them is faster than computing them twice; beyond, so many queries at a
+# time.
+FEW_PAIRS, QUERIES_AT_ONCE = 2**24, 512
 
 
 def softmax_attention(q_SND: Tensor, k_SMD: Tensor, v_SMC: Tensor, scale: float) -> Tensor:
@@ -23,10 +24,9 @@ def softmax_attention(q_SND: Tensor, k_SMD: Tensor, v_SMC: Tensor, scale: float)
         q, k, v = (part.contiguous().unsqueeze(1) for part in (q_SND, k_SMD, v_SMC))
         return F.scaled_dot_product_attention(q, k, v, scale=scale).squeeze(1)
     # On the CPU it is fused only where all three have one width.
-    pairs_of_a_query = k_SMD.shape[0] * k_SMD.shape[1]
-    if pairs_of_a_query * q_SND.shape[1] <= FEW_PAIRS:
+    if q_SND.shape[:2].numel() * k_SMD.shape[1] <= FEW_PAIRS:
         return (scale * q_SND @ k_SMD.mT).softmax(dim=2) @ v_SMC
-    return _SoftmaxInParts.apply(q_SND, k_SMD, v_SMC, scale, max(1, PAIRS_AT_ONCE // pairs_of_a_query))
+    return _SoftmaxInParts.apply(q_SND, k_SMD, v_SMC, scale)
 
 
 def dot_product_attention(q_SND: Tensor, k_SMD: Tensor, v_SMC: Tensor) -> Tensor:
@@ -59,21 +59,20 @@ def concatenation_attention(a_SN: Tensor, b_SM: Tensor, v_SMC: Tensor) -> Tensor
 
 
 class _SoftmaxInParts(torch.autograd.Function):
-    """Softmax attention, some rows of queries at a time; the backward pass computes their weights again."""
+    """Softmax attention, some queries at a time; the backward pass computes their weights again."""
 
     @staticmethod
     @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, rows: int) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         y, log_total = q.new_empty(*q.shape[:2], v.shape[2]), q.new_empty(*q.shape[:2], 1)
-        for start in range(0, q.shape[1], rows):
-            part = slice(start, start + rows)
+        for part in _parts(q):
             weights = (scale * q[:, part]) @ k.mT
             highest = weights.amax(dim=2, keepdim=True)
             total = weights.sub_(highest).exp_().sum(dim=2, keepdim=True)
             y[:, part] = (weights @ v).div_(total)
             log_total[:, part] = highest + total.log()
         ctx.save_for_backward(q, k, v, y, log_total)
-        ctx.scale, ctx.rows = scale, rows
+        ctx.scale = scale
         return y
 
     @staticmethod
@@ -84,12 +83,15 @@ class _SoftmaxInParts(torch.autograd.Function):
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         dy = dy.contiguous()
         answered = (dy * y).sum(dim=2, keepdim=True)  # each row's sum of weight times the weight's gradient
-        for start in range(0, q.shape[1], ctx.rows):
-            part = slice(start, start + ctx.rows)
+        for part in _parts(q):
             q_part = ctx.scale * q[:, part]
             weights = (q_part @ k.mT).sub_(log_total[:, part]).exp_()
             dv.baddbmm_(weights.mT, dy[:, part])
             weights.mul_((dy[:, part] @ v.mT).sub_(answered[:, part]))  # now the gradient of the scaled affinity
             dq[:, part] = (weights @ k).mul_(ctx.scale)
             dk.baddbmm_(weights.mT, q_part)
-        return dq, dk, dv, None, None
+        return dq, dk, dv, None
+
+
+def _parts(q_SND: Tensor) -> list[slice]:
+    return [slice(start, start + QUERIES_AT_ONCE) for start in range(0, q_SND.shape[1], QUERIES_AT_ONCE)]
