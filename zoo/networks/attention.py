@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
-# Up to so many pairs (64 MiB of weights), keeping them is faster than computing them twice. Beyond, so many queries at
-# a time.
+# Up to so many pairs (64 MiB of weights), keeping them is faster than computing them twice.
+# Beyond, so many queries at a time.
 FEW_PAIRS, QUERIES_AT_ONCE = 2**24, 512
 
 
