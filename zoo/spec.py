@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from zoo.errors import ZooError
 
@@ -16,6 +16,9 @@ class VideoSpec:
     Attributes:
         frames: frames in a clip (the T of ``[B, C, T, H, W]``).
         stride: source frames from one clip frame to the next; a clip spans ``frames * stride`` source frames.
+        fps: the rate that frames are counted at; None counts the frames that the file has.
+        sampling: ``"clip"`` takes ``frames`` frames; ``"past_and_target"`` takes two more, further on in the video: one
+            to track from and the one after it (`zoo.data.sampling.past_and_target`).
         crop: side of the square training crop.
         short_side: the frame's short side is scaled to a random integer in this closed range while training.
         test_crop: side of the square crops when testing.
@@ -29,6 +32,8 @@ class VideoSpec:
 
     frames: int = 32
     stride: int = 2
+    fps: float | None = None
+    sampling: Literal["clip", "past_and_target"] = "clip"
     crop: int = 224
     short_side: tuple[int, int] = (256, 320)
     test_crop: int = 256
@@ -44,6 +49,10 @@ class VideoSpec:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ZooError(f"spec: {name} must be a positive integer, got {value!r}.")
+        if self.fps is not None and not self.fps > 0:
+            raise ZooError(f"spec: fps must be above 0, got {self.fps!r}.")
+        if self.sampling not in ("clip", "past_and_target"):
+            raise ZooError(f"spec: sampling must be 'clip' or 'past_and_target', got {self.sampling!r}.")
         if self.crops not in (1, 3):
             raise ZooError(f"spec: crops must be 1 or 3, got {self.crops!r}.")
         low, high = self.short_side

@@ -27,6 +27,7 @@ class Case:
     name: str
     manifest: dict[str, Any]
     outputs: dict[str, Tensor]
+    stored: dict[str, Tensor] = field(default_factory=dict)  # inputs that no recipe makes: masks, labels
     checked: set[str] = field(default_factory=set)
 
     def state(self, shapes: str = "shapes") -> dict[str, Tensor]:
@@ -72,7 +73,13 @@ class Case:
 def load(name: str) -> Case:
     """The case in the folder ``name``."""
     folder = FOLDER / name
-    return Case(name, json.loads((folder / "manifest.json").read_text()), load_file(folder / "outputs.safetensors"))
+    inputs = folder / "inputs.safetensors"
+    return Case(
+        name,
+        json.loads((folder / "manifest.json").read_text()),
+        load_file(folder / "outputs.safetensors"),
+        load_file(inputs) if inputs.exists() else {},
+    )
 
 
 def thin(tensor: Tensor, count: int) -> Tensor:
