@@ -3,10 +3,10 @@
 PAPERS = {
     "fan2020pyslowfast": "PySlowFast. Haoqi Fan, Yanghao Li, Bo Xiong, Wan-Yen Lo, Christoph Feichtenhofer. 2020",
     "mmaction2020": "OpenMMLab's Video Understanding Toolbox and Benchmark. MMAction2 contributors. 2020",
-    "jabri2020walk": "Space-Time Correspondence as a Contrastive Random Walk. Allan Jabri, Andrew Owens, Alexei A. Efros. "
-    "NeurIPS 2020",
+    "jabri2020walk": "Space-Time Correspondence as a Contrastive Random Walk. Allan Jabri, Andrew Owens, "
+    "Alexei A. Efros. NeurIPS 2020",
     "wang2018nonlocal": "Non-local Neural Networks. Xiaolong Wang, Ross Girshick, Abhinav Gupta, Kaiming He. CVPR 2018",
-    "wang2019timecycle": "Learning Correspondence from the Cycle-consistency of Time. Xiaolong Wang, Allan Jabri, Alexei A. "
-    "Efros. CVPR 2019",
+    "wang2019timecycle": "Learning Correspondence from the Cycle-consistency of Time. Xiaolong Wang, Allan Jabri, "
+    "Alexei A. Efros. CVPR 2019",
     "wightman2019timm": "PyTorch Image Models. Ross Wightman. 2019",
 }
