@@ -20,8 +20,6 @@ from zoo.hub.upstream import read_foreign
 from zoo.hub.weights import load_strict, read_weights, save_weights
 from zoo.methods.base import ZooModule
 from zoo.networks.cost import cost
-from zoo.networks.inflate import from_timm, inflate_into
-from zoo.networks.norm import fold_state
 from zoo.papers import PAPERS
 from zoo.spec import VideoSpec
 
@@ -81,7 +79,7 @@ def verify(name: str) -> Any:
         config, _ = read_repo(name)
         return verify_repo(name, registry.create(config["model"], **config["arguments"]))
     found = _named(name)
-    return verify(found, registry.create(found.model, num_classes=found.num_classes), _converter(found.model))
+    return verify(found, registry.create(found.model, **_classes(found)), _converter(found.model))
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,7 @@ class Info:
         summary: one line.
         paper: title, authors, venue and year, or what the method gave as its citation key.
         spec: what it wants to eat.
+        protocol: what decides its test score.
         parameters: learned and frozen numbers in the network.
         multiply_adds: of one training-size clip, counted with every product of the network.
         options: the builder's arguments with their defaults, as `zoo.create` and ``--model.NAME`` take them.
@@ -103,6 +102,7 @@ class Info:
     summary: str
     paper: str
     spec: VideoSpec
+    protocol: dict[str, Any]
     parameters: int
     multiply_adds: int
     options: dict[str, Any]
@@ -111,15 +111,17 @@ class Info:
     def facts(self) -> dict[str, str]:
         """For people: a label and a text each."""
         s = self.spec
+        rate = f" at {s.fps:g} a second" if s.fps else ""
+        classes = " --model.num_classes N" if "num_classes" in self.options else ""
         return {
             "what": self.summary,
             "paper": self.paper,
-            "input": f"{s.frames} frames, every {s.stride}; {s.crop} x {s.crop} pixels; RGB",
-            "test": f"{s.clips} clips x {s.crops} crops of {s.test_crop} x {s.test_crop} pixels",
+            "input": f"{s.frames} frames, every {s.stride}{rate}; {s.crop} x {s.crop} pixels; RGB",
+            "test": self.protocol["in_words"],
             "parameters": f"{self.parameters:,}",
             "multiply-adds": f"{self.multiply_adds / 1e9:.2f} G a clip",
             "options": ", ".join(f"{name}={value}" for name, value in self.options.items()),
-            "train": f"zoo fit --model {self.name} --data NAME --data.root ROOT --model.num_classes N",
+            "train": f"zoo fit --model {self.name} --data NAME --data.root ROOT{classes}",
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,6 +131,7 @@ class Info:
             "summary": self.summary,
             "paper": self.paper,
             "spec": self.spec.to_dict(),
+            "protocol": self.protocol,
             "parameters": self.parameters,
             "multiply_adds": self.multiply_adds,
             "options": self.options,
@@ -162,6 +165,7 @@ def info(name: str) -> Info:
         entry.summary,
         PAPERS.get(entry.paper, entry.paper),
         spec,
+        module.protocol(),
         parameters,
         multiply_adds,
         options,
@@ -178,13 +182,14 @@ def _named(name: str) -> Checkpoint:
 
 def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -> ZooModule:
     state, _ = read_weights(local_weights(found, _converter(found.model)))
-    module = registry.create(model, **{"num_classes": found.num_classes, **arguments})
+    module = registry.create(model, **{**_classes(found), **arguments})
     labels = class_names(found.labels) if found.labels else None
     if found.model != model:  # a start for training, as the long-clip models start from the short-clip ones
         return _fill(module, module.adapt(state), None)
     module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **found.spec})
     module = _fill(module, state, labels)
-    if module.num_classes == found.num_classes:  # with another head it is no longer what the entry says
+    # With another head it is no longer what the entry says.
+    if getattr(module, "num_classes", None) == found.num_classes:
         module.checkpoint = found
     return module
 
@@ -224,19 +229,16 @@ def _from_repository(uri: str, arguments: dict[str, Any]) -> ZooModule:
 
 
 def _from_imagenet(model: str, weights: str, arguments: dict[str, Any]) -> ZooModule:
-    """The trunk from a 2D ResNet of timm's, its kernels repeated over time and divided (section 3.2).
+    """Start from an image network of timm's.
 
     ``"imagenet"`` is torchvision's ResNet of the same depth, ``"timm:NAME"`` any other of that shape.
     """
     import timm
 
     module = registry.create(model, **arguments)
-    depth = inspect.signature(registry.builder(model)).parameters.get("depth")
-    if depth is None:
+    if module.image_backbone is None:
         raise WeightsError(f"{model} has no counterpart among the 2D ResNets; train it from scratch.")
-    source = weights.removeprefix("timm:")
-    if weights == "imagenet":
-        source = f"resnet{module.arguments.get('depth', depth.default)}.tv_in1k"
+    source = module.image_backbone if weights == "imagenet" else weights.removeprefix("timm:")
     try:
         backbone = timm.create_model(source, pretrained=True)
     except Exception as error:  # the hub's and the network's errors share no parent
@@ -244,17 +246,14 @@ def _from_imagenet(model: str, weights: str, arguments: dict[str, Any]) -> ZooMo
             f"timm could not fetch {source} ({error}). Fill the Hugging Face cache on a machine that has a network, or "
             "start without imagenet weights."
         ) from error
-    state = from_timm(backbone.state_dict())
-    if not any(key.endswith("running_mean") for key in module.trunk.state_dict()):
-        state = fold_state(state)
-    inflate_into(module.trunk, state)
+    module.start_from_image(backbone.state_dict())
     return module.eval()
 
 
 def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooModule:
     """All of the state into the module; only a head of another width stays fresh."""
-    head = state.get("head.weight")
-    replaced = head is not None and head.shape[0] != module.num_classes
+    head, classes = state.get("head.weight"), getattr(module, "num_classes", None)
+    replaced = head is not None and classes is not None and head.shape[0] != classes
     load_strict(module, state, replaced_head=replaced)
     module.labels = tuple(labels) if labels and not replaced else None
     return module.eval()
@@ -263,8 +262,14 @@ def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooMod
 def _converter(model: str) -> Callable[[Mapping[str, Any]], dict[str, Tensor]]:
     """Any published state dict of a model to one under our names (ours are left as they are)."""
     with torch.device("meta"):
-        method = type(registry.create(model))
-    return lambda state: dict(state) if any(k.startswith("trunk.") for k in state) else method.upstream_keys(state)
+        module = registry.create(model)
+    ours = set(module.state_dict())
+    return lambda state: module.upstream_keys(state) if ours.isdisjoint(state) else dict(state)
+
+
+def _classes(checkpoint: Checkpoint) -> dict[str, int]:
+    """The builder's arguments that a checkpoint's classifier asks for, where it has one."""
+    return {} if checkpoint.num_classes is None else {"num_classes": checkpoint.num_classes}
 
 
 def _classes_of(state: Mapping[str, Tensor]) -> dict[str, int]:

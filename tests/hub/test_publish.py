@@ -23,7 +23,7 @@ from zoo.hub.publish import publish, read_repo, verify_repo
 from zoo.hub.weights import load_strict, read_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=")  # how the client uploads is the client's affair
-PROTOCOL = Protocol("toys", "val", 10, 3, 256, 256, "sum of softmax")
+PROTOCOL = Protocol("toys", "val", "sum of softmax", 10, 3, 256, 256)
 
 
 @pytest.fixture

@@ -32,6 +32,11 @@ class VideoRecord:
     label: int
     name: str
 
+    @property
+    def identity(self) -> str:
+        """What a list of videos is hashed by."""
+        return f"{self.name} {self.label}"
+
 
 class TrainClips(Dataset):
     """Random clips for training; asked with ``(index, epoch)``."""

@@ -91,8 +91,7 @@ def _body(config: dict[str, Any], repo: str, checkpoint: Checkpoint | None) -> s
             p = reported.protocol
             scores = ", ".join(f"{metric} {value:g}" for metric, value in reported.scores.items())
             lines += [
-                f"- Reported by {reported.by}: {scores} on {p.dataset} {p.split}: {p.clips} clips x {p.crops} crops of "
-                f"{p.crop} pixels at short side {p.short_side}, {p.score}.",
+                f"- Reported by {reported.by}: {scores} on {p.dataset} {p.split}: {p.in_words}.",
             ]
     lines += [
         "",

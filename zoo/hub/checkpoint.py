@@ -59,20 +59,28 @@ class Protocol:
     Attributes:
         dataset: name of the data set, as `zoo data check` knows it.
         split: the part of it that was scored.
-        clips: clips per video, spread evenly over it.
+        score: how a video's prediction and its score come about.
+        clips: clips per video, spread evenly over it, where a prediction is made of views.
         crops: crops per clip along the long side.
         short_side: pixels of the frame's short side.
         crop: side of the square crops in pixels.
-        score: how the views of a video become one prediction.
     """
 
     dataset: str
     split: str
-    clips: int
-    crops: int
-    short_side: int
-    crop: int
     score: str
+    clips: int | None = None
+    crops: int | None = None
+    short_side: int | None = None
+    crop: int | None = None
+
+    @property
+    def in_words(self) -> str:
+        """The protocol in a line."""
+        if self.clips is None:
+            return self.score
+        views = f"{self.clips} clips x {self.crops} crops of {self.crop} pixels at short side {self.short_side}"
+        return f"{views}, {self.score}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ class Checkpoint:
         license: licence of the weights (SPDX).
         code_license: licence of the code that trained them (SPDX).
         trained_on: data sets, first to last; what came first initialised what came later.
-        num_classes: width of the classifier in the file.
+        num_classes: width of the classifier in the file; None where there is no classifier.
         sha256: hash of the file as published; None where nobody could compute it (then the first download is pinned).
         sha256_prefix: its first eight digits, where the publisher gives those only (in the file's name).
         bytes: the file's size, None where unknown.
@@ -124,7 +132,7 @@ class Checkpoint:
     license: str
     code_license: str
     trained_on: tuple[str, ...]
-    num_classes: int
+    num_classes: int | None = None
     sha256: str | None = None
     sha256_prefix: str | None = None
     bytes: int | None = None

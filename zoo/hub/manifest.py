@@ -106,7 +106,7 @@ def _checkpoint(entry: Fields, protocols: dict[str, Protocol]) -> Checkpoint:
         license=entry.take("license", schema.text),
         code_license=entry.take("code_license", schema.text),
         trained_on=tuple(entry.take("trained_on", schema.texts)),
-        num_classes=entry.take("num_classes", schema.positive),
+        num_classes=entry.take("num_classes", schema.positive, None),
         sha256=entry.take("sha256", schema.hex_digits(64), None),
         sha256_prefix=entry.take("sha256_prefix", schema.hex_digits(8), None),
         bytes=entry.take("bytes", schema.positive, None),

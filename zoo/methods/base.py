@@ -26,7 +26,8 @@ class Recipe:
         rate: learning rate at the paper's global batch.
         batch: the paper's global batch, in clips.
         iterations: steps of the whole schedule at that batch.
-        schedule: ``"step"`` divides the rate by ten at the milestones, ``"cosine"`` lets it fall to nothing.
+        schedule: ``"step"`` divides the rate by ten at the milestones, ``"cosine"`` lets it fall to nothing,
+            ``"constant"`` keeps it.
         milestones: of the step schedule.
         warmup: first steps, over which the rate rises linearly.
         momentum: of SGD (Nesterov).
@@ -36,7 +37,7 @@ class Recipe:
     rate: float = 0.01
     batch: int = 64
     iterations: int = 400_000
-    schedule: Literal["step", "cosine"] = "step"
+    schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: tuple[int, ...] = (150_000, 300_000, 400_000)  # the release lists its end as the last one
     warmup: int = 0
     momentum: float = 0.9
@@ -47,6 +48,8 @@ class Recipe:
         step = progress * self.iterations
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
+        if self.schedule == "constant":
+            return 1.0
         if self.schedule == "step":
             return 0.1 ** sum(step >= milestone for milestone in self.milestones)
         return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / (self.iterations - self.warmup)))
@@ -70,6 +73,8 @@ class ZooModule(pl.LightningModule):
 
     name: str = ""
     checkpoint: Checkpoint | None = None
+    test_batch_size: int = 1  # what a few gigabytes hold
+    image_backbone: str | None = None  # timm's name of the image network whose ImageNet weights it can start from
 
     def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:
         super().__init__()
@@ -87,10 +92,18 @@ class ZooModule(pl.LightningModule):
         """Weights of another model as a start for this one; by default they must fit as they are."""
         return dict(state)
 
+    def start_from_image(self, state: Mapping[str, Tensor]) -> None:
+        """Fill what can be filled from an image network's state dict under torchvision's names."""
+        raise NotImplementedError(f"{type(self).__name__} does not start from images.")
+
     def normalize(self, clips: Tensor) -> Tensor:
         """Bytes ``[..., 3, T, H, W]`` in RGB to what the network was trained on: ``(x / 255 - mean) / std``."""
         mean, std = (clips.new_tensor(v, dtype=self.dtype).view(3, 1, 1, 1) for v in (self.spec.mean, self.spec.std))
         return (clips.to(self.dtype) / 255 - mean) / std
+
+    def protocol(self) -> dict[str, Any]:
+        """All that decides a test's score, as plain values; ``in_words`` says it in a line."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is tested.")
 
     def label(self, number: int) -> str:
         """A class's name; its number where no names came with the weights, for a wrong name is worse than none."""

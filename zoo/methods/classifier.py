@@ -7,6 +7,7 @@ crops of each, softmax at every place of the fully convolutional network, the me
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,11 @@ from zoo.errors import ZooError
 from zoo.methods.base import Recipe, ZooModule
 from zoo.metrics.multiview import MultiViewAccuracy
 from zoo.networks.head import ClassifierHead
-from zoo.networks.norm import split_weight_decay
+from zoo.networks.inflate import from_timm, inflate_into
+from zoo.networks.norm import fold_state, split_weight_decay
 from zoo.spec import VideoSpec
+
+_VALUES = 3 * 4 * 32 * 256 * 256  # in a test batch
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,34 @@ class VideoClassifier(ZooModule):
         self.num_classes = num_classes
         self.val_metrics = MultiViewAccuracy(views=1)
         self.test_metrics = MultiViewAccuracy(views=spec.views)
+
+    @property
+    def test_batch_size(self) -> int:
+        """Rows (a clip with its crops); one of three crops of 32 frames of 256 pixels takes a few gigabytes."""
+        return max(1, _VALUES // (self.spec.crops * 3 * self.spec.frames * self.spec.test_crop**2))
+
+    def start_from_image(self, state: Mapping[str, Tensor]) -> None:
+        """The trunk from a 2D ResNet, its kernels repeated over time and divided (section 3.2 of the paper)."""
+        state = from_timm(state)
+        if not any(key.endswith("running_mean") for key in self.trunk.state_dict()):
+            state = fold_state(state)
+        inflate_into(self.trunk, state)
+
+    def protocol(self) -> dict[str, Any]:
+        """Clips, crops and sizes of the test views, and how views become a score."""
+        spec, score = self.spec, "sum of the softmax scores of all views"
+        words = f"{spec.clips} clips x {spec.crops} crops of {spec.test_crop} at short side {spec.test_short_side}"
+        return {
+            "clips": spec.clips,
+            "crops": spec.crops,
+            "short_side": spec.test_short_side,
+            "crop": spec.test_crop,
+            "frames": spec.frames,
+            "stride": spec.stride,
+            "score": score,
+            "precision": "32-bit floats",
+            "in_words": f"{words}, {score}",
+        }
 
     def forward(self, clips: Tensor) -> Tensor:
         """Normalised clips ``[B, 3, T, H, W]`` to logits ``[B, num_classes]``."""

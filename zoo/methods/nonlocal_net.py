@@ -23,7 +23,7 @@ from zoo.methods.base import Recipe
 from zoo.methods.classifier import VideoClassifier
 from zoo.networks.nonlocal_block import Extent, Instantiation, NonLocalBlock
 from zoo.networks.norm import Norm, fold_state
-from zoo.networks.resnet3d import Bottleneck, Inflation, Layout, ResNet3d, nonlocal_places
+from zoo.networks.resnet3d import STAGES, Bottleneck, Inflation, Layout, ResNet3d, nonlocal_places
 from zoo.registry import register
 from zoo.spec import VideoSpec
 
@@ -35,6 +35,12 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 class NonLocalNet(VideoClassifier):
     """A C2D or I3D classifier with or without non-local blocks; reads every published format of its weights."""
+
+    @property
+    def image_backbone(self) -> str | None:
+        """torchvision's ResNet of the same depth; the tiny network has none."""
+        blocks = sum(len(getattr(self.trunk, stage).blocks) for stage in STAGES)
+        return {16: "resnet50.tv_in1k", 33: "resnet101.tv_in1k"}.get(blocks)
 
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import RichProgressBar
 
 import zoo
@@ -24,8 +25,8 @@ from zoo.hub.fetch import known_sha256, upstream_path
 from zoo.hub.manifest import Checkpoint, Upstream, manifest
 from zoo.reproduce.provenance import cores, device_name, sha256
 from zoo.reproduce.results import Measurement
+from zoo.reproduce.tables import UNTRAINED, WORDS, Row
 
-_PIXELS = 4 * 3 * 32 * 256 * 256  # in a batch by default: four rows of three crops of 32 frames
 _WORKERS = 8
 
 
@@ -40,15 +41,13 @@ class Settings:
     devices: int = 1
 
 
-def evaluate(
-    weights: str, override: dict[str, Any], dataset: str, root: Path | None, settings: Settings
-) -> Measurement:
-    """Test a checkpoint on a data set.
+def evaluate(row: Row, dataset: str, options: dict[str, Any], root: Path | None, settings: Settings) -> Measurement:
+    """Test a row's weights on a data set.
 
     Args:
-        weights: the checkpoint's name.
-        override: arguments of its model.
+        row: its model, weights and override.
         dataset: the data set's name.
+        options: of its datamodule.
         root: the folder of its official release; None where it needs none.
         settings: how to run.
 
@@ -57,20 +56,20 @@ def evaluate(
         WeightsError: they are not what the manifest says, or for other classes than the data's.
         DataError: the data is not there, or not one video of it could be scored.
     """
-    checkpoint = manifest().get(weights)
+    checkpoint = None if row.weights in WORDS else manifest().get(row.weights)
     if root is not None:
-        zoo.datamodule(dataset, root=root).records("val")  # a wrong root is to be an error before a long download
-    model = zoo.load(weights, **override)
-    spec = model.spec
-    row_pixels = spec.crops * 3 * spec.frames * spec.test_crop**2
+        zoo.datamodule(dataset, root=root, **options).records("val")  # an error before a long download, not after it
+    model = _model(row)
     data = zoo.datamodule(
         dataset,
         root=root,
-        spec=spec,
-        batch_size=settings.batch_size or max(1, _PIXELS // row_pixels),
+        spec=model.spec,
+        batch_size=settings.batch_size or model.test_batch_size,
         num_workers=min(cores(), _WORKERS) if settings.num_workers is None else settings.num_workers,
+        **options,
     )
-    _check_classes(checkpoint, model, data)
+    if checkpoint is not None:
+        _check_classes(checkpoint, model, data)
     start = time.monotonic()
     metrics, seen = _test(model, data, settings)
     seconds = time.monotonic() - start
@@ -80,11 +79,11 @@ def evaluate(
         raise DataError(f"{dataset}: not one of {len(records)} videos could be scored. The first: {message}")
     return Measurement(
         weights={
-            "name": weights,
-            "override": override,
-            "sha256": _sha256(checkpoint),
-            "source": str(checkpoint.source),
-            "license": checkpoint.license,
+            "name": row.weights if checkpoint else f"{row.model}, {_WORDS[row.weights]}",
+            "override": row.override,
+            "sha256": _sha256(checkpoint) if checkpoint else None,
+            "source": str(checkpoint.source) if checkpoint else None,
+            "license": checkpoint.license if checkpoint else None,
         },
         data={
             "name": dataset,
@@ -94,19 +93,11 @@ def evaluate(
             "scored": int(metrics.pop("videos")),
             "incomplete": int(metrics.pop("incomplete", 0)),
             "limit": settings.limit,
-            "list_sha256": sha256(f"{record.name} {record.label}" for record in records),
+            "options": options,
+            "list_sha256": sha256(record.identity for record in records),
         },
         unreadable=tuple(seen["unreadable"]),
-        protocol={
-            "clips": spec.clips,
-            "crops": spec.crops,
-            "short_side": spec.test_short_side,
-            "crop": spec.test_crop,
-            "frames": spec.frames,
-            "stride": spec.stride,
-            "score": "sum of the softmax scores of all views",
-            "precision": "32-bit floats",
-        },
+        protocol=model.protocol(),
         labels_sha256=sha256(model.labels) if model.labels else None,
         metrics=metrics,
         device=seen["device"],
@@ -114,9 +105,23 @@ def evaluate(
     )
 
 
+_WORDS = {"none": "nothing to learn", "random": "random weights of seed 0", "imagenet": "ImageNet weights of timm"}
+
+
+def _model(row: Row) -> Any:
+    """The row's model with its weights, in eval mode."""
+    if row.weights not in WORDS:
+        return zoo.load(row.weights, **row.override)
+    if row.weights not in UNTRAINED:
+        return zoo.load(row.model, row.weights, **row.override)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return zoo.create(row.model, **row.override).eval()
+
+
 def _check_classes(checkpoint: Checkpoint, model: Any, data: Any) -> None:
     """A score by a fresh head, or under another order of classes, would be a number about nothing."""
-    if model.num_classes != checkpoint.num_classes:
+    if getattr(model, "num_classes", None) != checkpoint.num_classes:
         raise WeightsError(
             f"{checkpoint.name} has {checkpoint.num_classes} classes, the row asks for {model.num_classes}: the head "
             "would be a fresh one. Correct the row's override."

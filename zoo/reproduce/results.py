@@ -21,7 +21,7 @@ class Measurement:
         data: name of the data set, videos expected by the official list, found, scored, of these incomplete, the limit
             that was set (or None), and the SHA-256 of the list of videos found.
         unreadable: videos that could not be decoded: number in the list, name, message.
-        protocol: clips, crops, sizes, frames and stride of a view, and how views become a score.
+        protocol: what the model says of how it was tested (`ZooModule.protocol`).
         labels_sha256: of the class names in the order of the model's outputs.
         metrics: every number that the model logged.
         device: what computed it.
@@ -39,10 +39,10 @@ class Measurement:
 
     def summary(self) -> str:
         """The facts that decide whether two numbers may be compared, in one line."""
-        videos, p = self.data, self.protocol
+        videos = self.data
         parts = [
             f"{self.weights['name']}: {videos['scored']} of {videos['expected']} videos scored",
-            f"{p['clips']} clips x {p['crops']} crops of {p['crop']} at short side {p['short_side']}, {p['score']}",
+            self.protocol["in_words"],
             f"single view {self.metrics['clip_top1']:.2f}" if "clip_top1" in self.metrics else "",
             f"{len(self.unreadable)} videos unreadable" if self.unreadable else "",
             f"{videos['incomplete']} videos incomplete" if videos["incomplete"] else "",

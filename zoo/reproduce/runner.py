@@ -176,11 +176,11 @@ class _Bench:
 
     def _test(self, table: Table, row: Row) -> Measurement | str:
         """The test run of a row's weights on its table's data, new or as another row has had it; or what went wrong."""
-        key = _key(row.weights, row.override, table.data)
+        key = _key(row.model, row.weights, row.override, table.data, table.data_options)
         if key not in self._tests:
             try:
                 root = self.roots.get(table.data)
-                self._tests[key] = evaluate(row.weights, row.override, table.data, root, self.settings)
+                self._tests[key] = evaluate(row, table.data, table.data_options, root, self.settings)
             except Exception as error:
                 self._tests[key] = _status(error, table, row)
         return self._tests[key]

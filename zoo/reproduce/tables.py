@@ -13,6 +13,7 @@ means all tables of the file. A file looks like this (``?`` marks what may be le
       dataset: Kinetics-400          # for people
       split: val
       data?: kinetics                # for `zoo.datamodule`: what a row is measured on
+      data_options?: {task: masks}   # for the same, beside root and spec
       protocol?: how the reported numbers were measured
       description?: what the reader must know of the data
       source?: of this table, where it differs from the file's
@@ -27,7 +28,8 @@ means all tables of the file. A file looks like this (``?`` marks what may be le
         config?: {frames: 32}        # what the paper says of it
         model?: nonlocal_i3d_r50     # the registered name that is this row
         override?: {nonlocal_blocks: 1}  # arguments that turn the model into the row
-        weights?: nonlocal_i3d_r50.kinetics400_32x2  # the checkpoint to measure it with
+        weights?: nonlocal_i3d_r50.kinetics400_32x2  # the checkpoint to measure it with, or one of three words:
+                                     # random (fresh, seed 0), none (nothing to learn), imagenet (timm's)
         values: {top1: 74.9, top5: 91.6}
         spread?: {top1: 0.3}         # standard deviation over seeds, where ``values`` are means
         note?: a remark on the row
@@ -56,6 +58,8 @@ from zoo.errors import ZooError, unknown_name
 from zoo.resources import resource
 
 COSTS = ("params", "flops")
+UNTRAINED = ("none", "random")  # what stands for weights where nothing was learned
+WORDS = (*UNTRAINED, "imagenet")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Table:
     metrics: dict[str, Metric]
     rows: tuple[Row, ...]
     data: str | None = None
+    data_options: dict[str, Any] = field(default_factory=dict)
     protocol: str = ""
     description: str = ""
     paper: str = ""
@@ -163,6 +168,7 @@ def _table(path: Path, values: Any, shared: dict[str, str]) -> Table:
         metrics=metrics,
         rows=rows,
         data=entry.get("data", _text, None),
+        data_options=entry.get("data_options", _mapping, {}),
         paper=shared["paper"],
         source=entry.get("source", _text, shared["source"]),
         **{key: entry.get(key, _text) for key in texts},
@@ -201,7 +207,7 @@ def _row(where: str, values: Any, metrics: set[str]) -> Row:
         raise ZooError(f"{entry.where}: {', '.join(sorted(surplus))} is not among the table's metrics.")
     if (row.weights or row.override) and not row.model:
         raise ZooError(f"{entry.where}: weights and override need a model; name the registered one.")
-    if row.weights and row.weights.partition(".")[0] != row.model:
+    if row.weights and row.weights not in WORDS and row.weights.partition(".")[0] != row.model:
         raise ZooError(f"{entry.where}: weights {row.weights!r} are not of model {row.model!r}.")
     return row
 
