@@ -18,6 +18,8 @@ from zoo.reproduce import tables
 from zoo.resources import resource
 
 PAPER = ["5.2a", "5.2b", "5.2c", "5.2d", "5.2e", "5.2f", "5.2g", "5.3", "5.4", "5.5", "5.6"]
+# Rows that a paper measured itself, of methods which the zoo has not.
+NOT_OURS = {"Optical Flow (FlowNet2)", "SIFT Flow", "Transitive Inv.", "DeepCluster"}
 ROWS = [pytest.param(t, r, id=f"{t.name}: {r.name}") for t in tables.load_tables().values() for r in t.rows if r.model]
 
 
@@ -30,7 +32,8 @@ def test_every_table_of_the_paper_is_there():
 def test_every_own_row_names_its_model_unless_the_table_says_why_not():
     for table in tables.load_tables().values():
         for row in table.rows:
-            assert bool(row.model) == (row.own and not table.needs), (table.name, row.name)
+            if row.name not in NOT_OURS:
+                assert bool(row.model) == (row.own and not table.needs), (table.name, row.name)
     assert {t.name for t in tables.load_tables().values() if t.needs} == {"nonlocal/5.5", "nonlocal/5.6"}
 
 
@@ -40,13 +43,15 @@ def test_a_rows_model_and_override_are_what_the_paper_says_of_it(table, row):
     assert set(row.override) <= set(parameters)
     built = {name: row.override.get(name, parameter.default) for name, parameter in parameters.items()}
     said = dict(row.config)
-    if "backbone" in said:
+    if "size" in row.override or "references" in row.override:
+        assert row.override.get("size", 320) == said.get("image_size", said.get("size", 320))
+    if "family" in said:
         assert built["depth"] == int(said["backbone"].removeprefix("r"))
         assert built["inflate"] == {"c2d": None, "i3d_3x1x1": "3x1x1", "i3d_3x3x3": "3x3x3"}[said["family"]]
         assert built["clip"] == f"{said['frames']}x{said['frame_stride']}"
     for name in ("nonlocal_blocks", "stages", "instantiation", "attention", "num_classes"):
         assert said.get(name, built.get(name)) == built.get(name)
-    assert row.weights is None or manifest().get(row.weights).model == row.model
+    assert row.weights in (None, *tables.WORDS) or manifest().get(row.weights).model == row.model
     assert table.data in {*DATA_SETS, "charades"}
 
 

@@ -34,16 +34,20 @@ class Hub:
 
 @dataclass(frozen=True)
 class Upstream:
-    """Weights as their authors published them: a file of a foreign ``format`` at ``url``."""
+    """Weights as their authors published them: a file of a foreign ``format`` at ``url``.
+
+    ``name`` is the file's own one, where the address does not end with it.
+    """
 
     kind: ClassVar[str] = "upstream"
     url: str
     format: str
+    name: str | None = None
 
     @property
     def file(self) -> str:
-        """The file's own name, the last part of the URL."""
-        return PurePosixPath(urlsplit(self.url).path).name
+        """The file's own name: the one given, or the last part of the URL."""
+        return self.name or PurePosixPath(urlsplit(self.url).path).name
 
     def __str__(self) -> str:
         return self.url

@@ -109,7 +109,8 @@ def proof_path(checkpoint: Checkpoint) -> Path | None:
 def upstream_path(source: Upstream, cache: Path) -> Path:
     """Where the cache keeps an upstream file, and where a download by hand belongs."""
     parts = urlsplit(source.url)
-    return cache.joinpath("upstream", parts.netloc, *(p for p in parts.path.split("/") if p not in ("", ".", "..")))
+    folders = [p for p in parts.path.split("/") if p not in ("", ".", "..")]
+    return cache.joinpath("upstream", parts.netloc, *folders, *filter(None, [source.name]))
 
 
 def known_sha256(checkpoint: Checkpoint, original: Path) -> str | None:
@@ -209,7 +210,8 @@ def _mirrored(url: str) -> str:
         return url
     if urlsplit(mirror).scheme not in ("http", "https"):
         raise FetchError(f"ZOO_MIRROR is {mirror!r}; it must be an http(s) address such as https://mirror.example.org.")
-    return mirror + urlsplit(url).path
+    parts = urlsplit(url)
+    return mirror + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def _offline() -> bool:

@@ -135,7 +135,8 @@ def _source(entry: Fields) -> Source:
         source: Source = Hub(repo, file, inner.take("revision", schema.text))
     else:
         inner = entry.inner("upstream")
-        source = Upstream(inner.take("url", schema.url), inner.take("format", schema.one_of(FORMATS)))
+        url, format = inner.take("url", schema.url), inner.take("format", schema.one_of(FORMATS))
+        source = Upstream(url, format, inner.take("name", schema.file_name, None))
     inner.end()
     return source
 

@@ -96,6 +96,11 @@ def relative(value: Any) -> str:
     return str(path)
 
 
+def file_name(value: Any) -> str:
+    _must(relative(value) == PurePosixPath(value).name, "the name of a file, without folders")
+    return value
+
+
 def repo(value: Any) -> str:
     _must(bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text(value))), "a repository as `owner/name`")
     return value

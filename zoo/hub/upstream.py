@@ -28,9 +28,11 @@ from zoo.hub.caffe2 import read_caffe2
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save wrote first before 1.6
 _WRAPPERS = ("state_dict", "model_state", "model")
 
-# What MMEngine's log of a training (`message_hub`) is made of: a class of its own, the names of that class's functions
-# (written as calls of getattr before protocol 4), and arrays.
+# What stands beside the weights in files that people save while they train: the options of the command line, and
+# MMEngine's log (`message_hub`), made of a class of its own, the names of that class's functions (written as calls of
+# getattr before protocol 4), and arrays.
 _PASSED_OVER = (
+    "argparse.Namespace",
     "mmengine.logging.history_buffer.HistoryBuffer",
     "builtins.getattr",
     "numpy.ndarray",

@@ -158,7 +158,7 @@ class _Bench:
         """The status of a row that nobody can measure here, whatever the user gives."""
         if table.needs and row.own:
             return f"{ABSENT}needs {table.needs}"
-        return None if row.own and any(self._wanted(table, row)) else REPORTED_ONLY
+        return None if row.own and row.model and any(self._wanted(table, row)) else REPORTED_ONLY
 
     def _wanted(self, table: Table, row: Row) -> tuple[dict[str, Metric], dict[str, Metric]]:
         """The metrics that the row reports and the runner knows: those counted in a network, those scored on data."""

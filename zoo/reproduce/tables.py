@@ -26,7 +26,7 @@ means all tables of the file. A file looks like this (``?`` marks what may be le
       - name: R50 NL I3D
         own: true                    # the paper's own row; others are reported only
         config?: {frames: 32}        # what the paper says of it
-        model?: nonlocal_i3d_r50     # the registered name that is this row
+        model?: nonlocal_i3d_r50     # the registered name that is this row; without one it is reported only
         override?: {nonlocal_blocks: 1}  # arguments that turn the model into the row
         weights?: nonlocal_i3d_r50.kinetics400_32x2  # the checkpoint to measure it with, or one of three words:
                                      # random (fresh, seed 0), none (nothing to learn), imagenet (timm's)
