@@ -97,7 +97,7 @@ def seen_heading(before: np.ndarray, after: np.ndarray) -> int | None:
 def test_labels_are_what_moves(tmp_path, monkeypatch):
     """Found in the decoded files: who travels early, who late, whereto, and the turn from one to the other."""
     # The simple eye of this test would see trembling bystanders; the travellers are as ever.
-    monkeypatch.setattr(sandbox, "_stay", lambda rng, corner: np.tile(np.array(corner, float), (FRAMES, 1)))
+    monkeypatch.setattr(sandbox.kinetics, "_stay", lambda rng, corner: np.tile(np.array(corner, float), (FRAMES, 1)))
     render_kinetics(tmp_path, seed=3, train=VIDEOS, val=0, workers=1)
     for index in range(VIDEOS):
         item = sandbox.describe(3, "train", index)
