@@ -107,8 +107,6 @@ def _network(backbone: str, pretrained: bool, options: dict[str, Any]) -> nn.Mod
     import timm
     from timm.models.resnet import ResNet
 
-    if not pretrained:
-        options = {"zero_init_last": False, **options}  # every branch is open from the start
     try:
         network = timm.create_model(backbone, pretrained=pretrained, num_classes=0, **options)
     except RuntimeError as error:
@@ -121,6 +119,10 @@ def _network(backbone: str, pretrained: bool, options: dict[str, Any]) -> nn.Mod
         raise _unfetched(backbone, error) from error
     if not isinstance(network, ResNet):
         raise ZooError(f"{backbone} is a {type(network).__name__}; a frame encoder is cut out of a ResNet of timm's.")
+    if not pretrained:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight)  # timm closes the residual branches
     return network
 
 
