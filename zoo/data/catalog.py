@@ -7,6 +7,8 @@ import importlib
 from zoo.errors import unknown_name
 
 DATA_SETS = {
+    "davis2016": "zoo.data.davis.Davis2016",
+    "davis2017": "zoo.data.davis.Davis2017",
     "folder": "zoo.data.video_folder.VideoFolder",
     "kinetics": "zoo.data.kinetics.Kinetics",
     "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",

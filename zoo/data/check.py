@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from zoo.data.images import ImageFolder, read_image
 from zoo.data.loader import VideoRecord
 from zoo.data.video import iter_frames, probe
 from zoo.errors import DataError, VideoError
@@ -16,7 +19,10 @@ from zoo.files import sha256_of, write_whole
 
 @dataclass
 class SplitReport:
-    """One split: how many videos its list names, how many are there, which of those cannot be read or have changed."""
+    """One split: how many videos its list names, how many are there, which of those cannot be read or have changed.
+
+    What is unreadable goes by a video's name, or by that of a single frame in a sequence of pictures.
+    """
 
     expected: int
     found: int
@@ -30,11 +36,19 @@ class SplitReport:
 
 @dataclass
 class CheckReport:
-    """What `check` found. ``ok`` means that nothing is missing, unreadable or changed."""
+    """What `check` found. ``ok`` means that nothing is missing, unreadable or changed.
+
+    Attributes:
+        name: the data set's.
+        root: its folder.
+        splits: what was found of each.
+        units: what is counted, and what is unreadable: the videos themselves, or frames of sequences.
+    """
 
     name: str
     root: Path
     splits: dict[str, SplitReport]
+    units: tuple[str, str] = ("videos", "videos")
 
     @property
     def ok(self) -> bool:
@@ -45,18 +59,19 @@ class CheckReport:
     def advice(self) -> list[str]:
         """What to do about it, a sentence each."""
         lines = []
+        whole, part = self.units
         for split, s in self.splits.items():
             if not s.found:
-                lines.append(f"{split}: no video is there; is {self.root} the right folder?")
+                lines.append(f"{split}: none of the {whole} is there; is {self.root} the right folder?")
             elif s.missing:
                 lines.append(
-                    f"{split}: {s.missing} videos are missing; a score on the rest is comparable with care only."
+                    f"{split}: {s.missing} {whole} are missing; a score on the rest is comparable with care only."
                 )
             if s.unreadable:
-                lines.append(f"{split}: {len(s.unreadable)} videos cannot be decoded; fetch those files again.")
+                lines.append(f"{split}: {len(s.unreadable)} {part} cannot be used; fetch those files again.")
             if s.changed:
                 lines.append(
-                    f"{split}: {len(s.changed)} files changed since their checksum was taken; fetch them again."
+                    f"{split}: {len(s.changed)} {whole} changed since their checksum was taken; fetch them again."
                 )
         return lines or ["Everything is there and readable."]
 
@@ -72,7 +87,14 @@ class CheckReport:
 
 
 def check_records(
-    name: str, root: Path, splits: dict[str, tuple[Sequence[VideoRecord], int]], *, decode: bool, workers: int
+    name: str,
+    root: Path,
+    splits: dict[str, tuple[Sequence[Any], int]],
+    *,
+    decode: bool,
+    workers: int,
+    examine: Callable[[Any, bool], tuple[dict[str, str], str]] | None = None,
+    units: tuple[str, str] = ("videos", "videos"),
 ) -> CheckReport:
     """Probe every video of the given splits, or decode it to the end.
 
@@ -85,18 +107,21 @@ def check_records(
         splits: split name to (the records that are there, how many the official list names).
         decode: read every file to its end and compare checksums; minutes to hours instead of seconds to minutes.
         workers: threads.
+        examine: says of a record what is wrong with it by name (nothing if it is whole), and its SHA-256 where it was
+            decoded; `examine_video` by default.
+        units: of the report.
     """
-    report = CheckReport(name, root, {s: SplitReport(expected, len(r)) for s, (r, expected) in splits.items()})
+    examine = examine or examine_video
+    report = CheckReport(name, root, {s: SplitReport(expected, len(r)) for s, (r, expected) in splits.items()}, units)
     ledger = root / "checksums.json"
     known = _read_ledger(ledger) if decode else {}
     taken: dict[str, str] = {}
     for split, (records, _) in splits.items():
         with ThreadPoolExecutor(workers) as pool:
-            results = pool.map(lambda record: _examine(record.path, decode), records)
-            for record, (message, digest) in zip(records, results, strict=True):
-                if message:
-                    report.splits[split].unreadable[record.name] = message
-                elif digest:
+            results = pool.map(lambda record: examine(record, decode), records)
+            for record, (problems, digest) in zip(records, results, strict=True):
+                report.splits[split].unreadable.update(problems)
+                if digest:
                     key = record.path.relative_to(root).as_posix()
                     taken[key] = digest
                     if known.get(key, digest) != digest:
@@ -106,17 +131,27 @@ def check_records(
     return report
 
 
-def _examine(path: Path, decode: bool) -> tuple[str, str]:
-    """What is wrong with a file ("" if nothing), and its SHA-256 if it was decoded."""
+def examine_video(record: VideoRecord, decode: bool) -> tuple[dict[str, str], str]:
+    """What is wrong with a video, which may lie as a folder of pictures, and its SHA-256 if it was decoded."""
     try:
+        if record.path.is_dir():
+            pictures = ImageFolder(record.path).paths
+            for picture in pictures if decode else pictures[:1]:
+                read_image(picture)
+            return {}, digest_of(pictures) if decode else ""
         if not decode:
-            probe(path)
-            return "", ""
-        for _ in iter_frames(path):
+            probe(record.path)
+            return {}, ""
+        for _ in iter_frames(record.path):
             pass
-        return "", sha256_of(path)
+        return {}, sha256_of(record.path)
     except VideoError as error:
-        return str(error), ""
+        return {record.name: str(error)}, ""
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """One SHA-256 for several files."""
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
 
 def _read_ledger(path: Path) -> dict[str, str]:
