@@ -10,8 +10,11 @@ DATA_SETS = {
     "davis2016": "zoo.data.davis.Davis2016",
     "davis2017": "zoo.data.davis.Davis2017",
     "folder": "zoo.data.video_folder.VideoFolder",
+    "jhmdb": "zoo.data.jhmdb.Jhmdb",
     "kinetics": "zoo.data.kinetics.Kinetics",
     "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",
+    "vip": "zoo.data.vip.Vip",
+    "vlog": "zoo.data.vlog.Vlog",
 }
 
 

@@ -19,16 +19,19 @@ from zoo.spec import VideoSpec
 class VideoDataModule(pl.LightningDataModule):
     """Serves the clips that a model's `VideoSpec` asks for, from a data set's official files.
 
-    Batches are dictionaries. Training: ``clips`` uint8 ``[B, 3, T, H, W]``, ``label`` int64 ``[B]``, ``index`` int64
-    ``[B]``. Evaluation: ``clips`` uint8 ``[B, V, 3, T, H, W]`` (the V crops of one clip), ``label``, ``index`` (the
-    video's number in its list) and ``view`` (the number of the row's first view, of ``spec.views``).
+    Batches are dictionaries. Training: ``clips`` uint8 ``[B, 3, T, H, W]`` (T is ``spec.frames``, and two more for
+    past-and-target clips), ``label`` int64 ``[B]`` (-1 where there are no classes), ``index`` int64 ``[B]``.
+    Evaluation: ``clips`` uint8 ``[B, V, 3, T, H, W]`` (the V crops of one clip), ``label``, ``index`` (the video's
+    number in its list) and ``view`` (the number of the row's first view, of ``spec.views``).
 
     Attributes:
-        classes: class names in the order of their numbers.
+        classes: class names in the order of their numbers; none where the videos are not labelled.
+        held_out: whether there is a validation split.
         unreadable: video number to the decoder's message, filled while the data is read.
     """
 
     classes: tuple[str, ...] = ()
+    held_out: bool = True
 
     def __init__(
         self,
@@ -85,7 +88,8 @@ class VideoDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Find the videos once, before any worker starts, so that a wrong root is an error at once."""
-        for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("val",), "predict": ("val",)}[stage]:
+        self._refuse_classifier(stage)
+        for split in ("train", "val")[: 1 + self.held_out] if stage == "fit" else ("val",):
             self.records(split)
         self.unreadable.clear()
 
@@ -94,8 +98,10 @@ class VideoDataModule(pl.LightningDataModule):
         sampler = TrainSampler(data, *self._place(), seed=self.seed)
         return ResumableLoader(data, sampler=sampler, drop_last=len(sampler) >= self.batch_size, **self._options())
 
-    def val_dataloader(self) -> DataLoader:
-        """One view of every video: the middle clip's centre crop."""
+    def val_dataloader(self) -> DataLoader | list:
+        """One view of every video: the middle clip's centre crop; no loader where no split is held out."""
+        if not self.held_out:
+            return []
         return self._evaluation(self.spec.replace(clips=1, crops=1))
 
     def test_dataloader(self) -> DataLoader:
@@ -133,6 +139,16 @@ class VideoDataModule(pl.LightningDataModule):
             torch.distributed.all_gather_object(gathered, self.unreadable)
             for part in gathered:
                 self.unreadable.update(part)
+
+    def _refuse_classifier(self, stage: str) -> None:
+        """A head that tells classes apart has nothing to learn or to be scored by here."""
+        model = self.trainer.lightning_module if self.trainer else None
+        if stage != "predict" and not self.classes and getattr(model, "num_classes", None) is not None:
+            raise DataError(
+                f"{self.name} in {self.root} has no classes, and the model tells {model.num_classes} apart. Give it "
+                "labelled videos (kinetics, or folder with root/train/CLASS/video.mp4), or train a model that needs "
+                "no labels."
+            )
 
     def _evaluation(self, spec: VideoSpec) -> DataLoader:
         data = TestClips(self.records("val"), spec)

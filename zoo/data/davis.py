@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from zoo.data.images import find_images
+from zoo.data.images import find_frames, find_images
 from zoo.data.listing import plain_name, read_lines, read_names
 from zoo.data.masks import read_mask, write_mask
 from zoo.data.sequences import SequenceDataModule, SequenceRecord, Truth, TruthReader
@@ -78,16 +78,14 @@ class Davis2017(SequenceDataModule):
         found = []
         for name in names:
             folder, truth = (self.root / kind / self.resolution / name for kind in ("JPEGImages", "Annotations"))
-            frames = tuple(find_images(folder)) if folder.is_dir() else ()
-            if self.kind == "frames":
-                given = 0
-            elif truth.is_dir():
-                given = len(frames) if split in ("train", "val") else 1
-            else:
+            if not folder.is_dir() or (self.kind == "masks" and not truth.is_dir()):
                 continue
+            frames = find_images(folder) if self.kind == "frames" else find_frames(folder, truth)
+            masks = [truth / f"{frame.stem}.png" for frame in frames] if self.kind == "masks" else []
+            if split.startswith("test"):
+                masks = masks[:1]
             if frames:
-                masks = [truth / f"{frame.stem}.png" for frame in frames[:given]]
-                found.append(SequenceRecord(name, frames, (*masks, *[None] * (len(frames) - len(masks)))))
+                found.append(SequenceRecord(name, tuple(frames), (*masks, *[None] * (len(frames) - len(masks)))))
         return found, len(names)
 
     def _lists(self, split: str) -> list[Path]:

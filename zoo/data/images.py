@@ -44,6 +44,18 @@ def find_images(folder: str | PathLike[str]) -> list[Path]:
     return sorted(found, key=_by_number)
 
 
+def find_frames(folder: Path, annotations: Path) -> list[Path]:
+    """The pictures in a folder, and those that lack there although they are annotated: reading them tells so.
+
+    Args:
+        folder: of the frames.
+        annotations: the folder of PNGs under the frames' names.
+    """
+    found = find_images(folder)
+    lacking = {path.stem for path in find_images(annotations)} - {path.stem for path in found}
+    return sorted([*found, *(folder / f"{stem}.jpg" for stem in lacking)], key=_by_number)
+
+
 @contextmanager
 def opened(path: Path, formats: Sequence[str] = _FORMATS, error: type[ZooError] = VideoError) -> Iterator[Image.Image]:
     """A picture whose header was read and whose pixels were not; what goes wrong inside is an ``error`` of this file.

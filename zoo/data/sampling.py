@@ -1,12 +1,17 @@
-"""Which frames and which windows: the sampling arithmetic of the non-local release, on numbers alone.
+"""Which frames and which windows: the sampling arithmetic of the published releases, on numbers alone.
 
 Everything random comes from a `numpy.random.Generator` that the caller passes, so a seed decides every view. The
-deterministic parts repeat the release's float32 arithmetic, truncation included.
+deterministic parts repeat the non-local release's float32 arithmetic, truncation included; `past_and_target` is the
+rule of TimeCycle (Wang, Jabri and Efros 2019).
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+
+_LATE = 1e-3  # seconds that a time stamp may lag behind its frame: WebM rounds them to milliseconds
 
 
 def train_clip(n: int, frames: int, stride: int, rng: np.random.Generator) -> np.ndarray:
@@ -18,6 +23,60 @@ def train_clip(n: int, frames: int, stride: int, rng: np.random.Generator) -> np
     _check(n)
     start = int(rng.integers(0, n - frames * stride + 1)) if n > frames * stride else 0
     return (start + stride * np.arange(frames, dtype=np.int64)) % n
+
+
+def past_and_target(
+    n: int, rng: np.random.Generator, frames: int = 4, stride: int = 2, *, start: int | None = None
+) -> np.ndarray:
+    """Frame numbers of a clip to track through and of what comes later, int64 ``[frames + 2]``, of ``n`` frames.
+
+    The first ``frames`` lie ``stride`` apart; then come the target, ``2 * frames * stride - 1`` after the first one,
+    and the frame ``stride`` after the target (or the video's last), which tells where the target moves. The start is
+    uniform over the places where first to target fit. A video that is shorter is sampled more densely: first to target
+    span two thirds of it, in fractional steps.
+
+    Args:
+        n: frames of the video.
+        rng: draws the start.
+        frames: in the clip.
+        stride: frames from one to the next.
+        start: the first frame's number instead of a random one, at most `last_start`.
+    """
+    _check(n)
+    last, span = last_start(n, frames, stride), 2 * frames * stride
+    start = int(rng.integers(0, last + 1)) if start is None else start
+    if n >= span:
+        step, target = float(stride), start + span - 1
+    else:
+        step = (n - last - 1) / span
+        target = int(start + span * step)
+    clip = [int(start + i * step) for i in range(frames)]
+    return np.array([*clip, target, min(int(target + step), n - 1)], dtype=np.int64)
+
+
+def last_start(n: int, frames: int = 4, stride: int = 2) -> int:
+    """The largest number that the first frame of `past_and_target` may have in a video of ``n`` frames."""
+    span = 2 * frames * stride
+    return n - span if n >= span else n - max(1, 2 * n // 3)
+
+
+def count_at_rate(times: np.ndarray, fps: float) -> int:
+    """Frames that a video has when it is counted ``fps`` frames a second.
+
+    Args:
+        times: when each frame comes on, seconds after the first, ascending, ``[N]``; the last one stays on for as long
+            as its predecessors do on average.
+        fps: frames per second to count by.
+    """
+    if len(times) == 1:
+        return 1
+    end = times[-1] * len(times) / (len(times) - 1)
+    return max(1, math.ceil((end - _LATE) * fps))
+
+
+def at_rate(times: np.ndarray, fps: float, numbers: np.ndarray) -> np.ndarray:
+    """The frames of the file, int64, that are on at ``numbers / fps`` seconds; see `count_at_rate`."""
+    return np.maximum(np.searchsorted(times, numbers / fps + _LATE, side="right") - 1, 0)
 
 
 def test_clips(n: int, frames: int, stride: int, clips: int) -> np.ndarray:

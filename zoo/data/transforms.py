@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 
 import numpy as np
 import torch
 
 from zoo.data import sampling
+from zoo.data.images import ImageFolder
 from zoo.data.video import VideoReader
+from zoo.errors import VideoError
 from zoo.spec import VideoSpec
 
 
@@ -20,14 +23,21 @@ def train_view(
 ) -> torch.Tensor:
     """One random training view of a video, uint8 ``[3, T, crop, crop]`` RGB.
 
-    Clip, short side, window and mirroring are drawn from ``rng`` in this order, one draw each for the whole clip.
+    ``T`` is ``spec.frames``, and two more for the sampling ``"past_and_target"``. Clip, short side, window and
+    mirroring are drawn from ``rng`` in this order, one draw each for the whole clip. A folder of pictures is a video
+    too; it counts as prepared at ``spec.fps``.
 
     Raises:
-        VideoError: the file cannot be decoded.
+        VideoError: the file cannot be decoded, or ``spec.fps`` asks for a rate and the file does not tell its own.
     """
-    with VideoReader(path, threads=threads) as video:
-        indices = sampling.train_clip(video.frames, spec.frames, spec.stride, rng)
-        frames = video.read(indices, short_side=sampling.short_side_jitter(spec.short_side, rng))
+    sample = sampling.past_and_target if spec.sampling == "past_and_target" else sampling.train_clip
+    with _open(path, threads) as video:
+        n, times = _counted(video, path, spec.fps)
+        indices = sample(n, frames=spec.frames, stride=spec.stride, rng=rng)
+        frames = video.read(
+            indices if times is None else sampling.at_rate(times, spec.fps, indices),
+            short_side=sampling.short_side_jitter(spec.short_side, rng),
+        )
     corner = sampling.random_crop(*frames.shape[1:3], spec.crop, rng)
     mirrored = spec.flip and rng.random() < 0.5
     return crop_view(frames, corner, spec.crop, mirrored=mirrored)
@@ -40,7 +50,7 @@ def test_views(
     *,
     threads: int = 1,  # noqa: PT028 (not a pytest function)
 ) -> torch.Tensor:
-    """The test views of a video, uint8 ``[V, 3, T, test_crop, test_crop]`` RGB.
+    """The test views of a video, uint8 ``[V, 3, T, test_crop, test_crop]`` RGB: plain clips of ``T = spec.frames``.
 
     Args:
         path: the video file.
@@ -50,11 +60,13 @@ def test_views(
         threads: decoder threads; keep 1 inside a loader's worker.
 
     Raises:
-        VideoError: the file cannot be decoded.
+        VideoError: the file cannot be decoded, or ``spec.fps`` asks for a rate and the file does not tell its own.
     """
-    with VideoReader(path, threads=threads) as video:
-        clips = sampling.test_clips(video.frames, spec.frames, spec.stride, spec.clips)
+    with _open(path, threads) as video:
+        n, times = _counted(video, path, spec.fps)
+        clips = sampling.test_clips(n, spec.frames, spec.stride, spec.clips)
         clips = clips if clip is None else clips[clip : clip + 1]
+        clips = clips if times is None else sampling.at_rate(times, spec.fps, clips)
         wanted, place = np.unique(clips, return_inverse=True)
         frames = video.read(wanted, short_side=spec.test_short_side)
     corners = sampling.three_crops(*frames.shape[1:3], spec.test_crop, spec.crops)
@@ -63,6 +75,27 @@ def test_views(
         for crop, corner in enumerate(corners):
             views[number * len(corners) + crop] = crop_view(frames[indices], corner, spec.test_crop)
     return views
+
+
+def _open(path: str | PathLike[str], threads: int) -> VideoReader | ImageFolder:
+    return ImageFolder(path) if os.path.isdir(path) else VideoReader(path, threads=threads)
+
+
+def _counted(
+    video: VideoReader | ImageFolder, path: str | PathLike[str], fps: float | None
+) -> tuple[int, np.ndarray | None]:
+    """How many frames a video has at the rate asked for, and when its own come on (None: its own are counted)."""
+    if fps is None or isinstance(video, ImageFolder):
+        return video.frames, None
+    steady = video.steady_rate
+    # Reading all time stamps reads the file to its end, which is a lot where a clip is wanted out of hours.
+    times = np.arange(video.frames) / steady if steady else video.times()
+    if len(times) > 1 and not 0 < times[-1] < np.inf:
+        raise VideoError(
+            f"{path} does not tell how fast its frames follow each other, and {fps:g} frames per second are asked for. "
+            "Store it with a frame rate: `ffmpeg -r 25 -i FILE NEW.mp4`."
+        )
+    return sampling.count_at_rate(times, fps), times
 
 
 def crop_view(frames: np.ndarray, corner: tuple[int, int], size: int, *, mirrored: bool = False) -> torch.Tensor:

@@ -100,6 +100,17 @@ class VideoReader:
             has_audio=bool(container.streams.audio),
         )
 
+    @property
+    def steady_rate(self) -> float | None:
+        """Frames per second where the file's own index shows that this never changes (MP4, QuickTime), else None.
+
+        Other containers state a rate that their frames need not keep; `times` knows.
+        """
+        stream = self._decoder.stream
+        average, base = stream.average_rate, stream.base_rate
+        is_indexed = "mp4" in self._decoder.container.format.name and stream.frames > 1
+        return float(average) if is_indexed and average and average == base else None
+
     def times(self) -> np.ndarray:
         """When each frame is shown, in seconds after the first, float64 ``[frames]``; reads all packets, decodes none.
 
