@@ -15,21 +15,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
 import numpy as np
-from filelock import FileLock
 
-from zoo.errors import DataError
-from zoo.files import write_whole, writing
+from zoo.data.sandbox.store import each, render_splits
+from zoo.files import write_whole
 
 # In quarter turns, counter-clockwise: from "to the right", and from the leader's way to the follower's.
 HEADINGS = {"going right": 0, "going up": 1, "going left": 2, "going down": 3}
@@ -50,7 +46,6 @@ DESCRIPTION = (
 )
 
 RECIPE = 2  # raised whenever the rendered pixels change
-_MARKER = "sandbox.json"
 _CORNERS = ((24, 24), (56, 24), (56, 56), (24, 56))
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
@@ -74,55 +69,13 @@ def render_kinetics(root: str | Path, seed: int = 0, train: int = TRAIN, val: in
     Raises:
         DataError: ``root`` holds something else, or the sandbox by another recipe.
     """
-    root = Path(root)
-    lock = root.with_name(f"{root.name}.lock")  # of two who start at once, the second finds the work done
-    with writing(lock):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock).acquire()
-    with held:
-        state = _read_marker(root, seed)
-        for split, count in (("train", train), ("val", val)):
-            done = state["complete"].get(split)
-            if done not in (None, count) and count:
-                raise DataError(
-                    f"{root} holds a sandbox with {done} {split} videos, not {count}; ask for {done} or name another "
-                    "folder."
-                )
-            if done is None and count:
-                _render_split(root, seed, split, count, workers)
-                state["complete"][split] = count
-                write_whole(root / _MARKER, json.dumps(state, indent=1).encode())
-    return root
+    about = {"description": DESCRIPTION, "recipe": RECIPE, "seed": seed}
+    return render_splits(root, about, {"train": train, "val": val}, partial(_render_split, seed, workers))
 
 
-def _read_marker(root: Path, seed: int) -> dict:
-    """The state of ``root``: its recipe and its complete splits; written afresh for a new or empty folder."""
-    ours = {"description": DESCRIPTION, "recipe": RECIPE, "seed": seed, "complete": {}}
-    marker = root / _MARKER
-    if marker.exists():
-        state = json.loads(marker.read_text())
-        if (state["recipe"], state["seed"]) != (RECIPE, seed):
-            theirs = f"recipe {state['recipe']}, seed {state['seed']}"
-            raise DataError(
-                f"{root} holds the sandbox of {theirs}, not recipe {RECIPE}, seed {seed}; name another folder."
-            )
-        return state
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise DataError(f"{root} is not empty and not a sandbox; name a new or an empty folder to render into.")
-    write_whole(marker, json.dumps(ours, indent=1).encode())
-    return ours
-
-
-def _render_split(root: Path, seed: int, split: str, count: int, workers: int) -> None:
+def _render_split(seed: int, workers: int, root: Path, split: str, count: int) -> None:
     items = [describe(seed, split, index) for index in range(count)]
-    missing = [item for item in items if not (root / item.path).exists()]
-    if workers > 1:
-        # Spawned, not forked: a fork would break the threads that the caller may hold (a decoder's, torch's).
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            list(pool.map(partial(_render_file, root), missing, chunksize=16))
-    else:
-        for item in missing:
-            _render_file(root, item)
+    each(partial(_render_file, root), [item for item in items if not (root / item.path).exists()], workers)
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("label", "youtube_id", "time_start", "time_end", "split", "is_cc"))
@@ -248,11 +201,11 @@ _SHAPES = (
 _ENCODER = {"preset": "veryfast", "crf": "20", "threads": "1", "x264-params": "mbtree=0"}
 
 
-def encode(frames: np.ndarray) -> bytes:
+def encode(frames: np.ndarray, fps: int = FPS) -> bytes:
     """An mp4 file with one H.264 stream (4:2:0, as the web has it) from uint8 RGB ``[T, H, W, 3]`` with even sides."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=FPS, options=_ENCODER)
+        stream = container.add_stream("libx264", rate=fps, options=_ENCODER)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         for packet in _packets(stream, frames):
             container.mux(packet)
