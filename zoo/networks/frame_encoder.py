@@ -6,12 +6,13 @@ not dilated in return: a stage's kernels span half as many pixels as they would 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from zoo.errors import FetchError, ZooError
+from zoo.errors import FetchError, WeightsError, ZooError
 
 Stage = Literal["layer1", "layer2", "layer3", "layer4"]
 
@@ -33,6 +34,7 @@ class FrameEncoder(nn.Module):
         backbone: str = "resnet50",
         *,
         last: Stage = "layer3",
+        output: Stage | None = None,
         projection: int | None = 512,
         stride: int = 8,
         padding_mode: Literal["zeros", "reflect"] = "zeros",
@@ -43,7 +45,8 @@ class FrameEncoder(nn.Module):
         Args:
             backbone: timm's name of a ResNet, with or without the name of its weights (``"resnet50.tv_in1k"``).
             last: the last stage; what comes after it is left out.
-            projection: width of a 1x1 convolution (no bias, no norm) and ReLU on top of it; None for none.
+            output: the stage whose features are given out, where a later one serves training only; ``last`` by default.
+            projection: width of a 1x1 convolution (no bias, no norm) and ReLU on top; None for none.
             stride: 4 or more; a stage that would go beyond it neither strides nor dilates.
             padding_mode: of every padded convolution.
             pretrained: start from timm's weights of that name in place of fresh ones (the projection starts fresh).
@@ -59,6 +62,9 @@ class FrameEncoder(nn.Module):
         if missing := [name for name in self.stages if not hasattr(network, name)]:
             raise ZooError(f"{backbone} with {options} has no {missing[0]}: choose an earlier last stage.")
         self.conv1, self.bn1, self.act1, self.maxpool = network.conv1, network.bn1, network.act1, network.maxpool
+        self.output = output or last
+        if self.output not in self.stages:
+            raise ZooError(f"{self.output} cannot be given out by an encoder whose last stage is {last}.")
         self.stride, self.channels = 4, 0
         for name, info in zip(self.stages, network.feature_info[1:], strict=False):
             stage = getattr(network, name)
@@ -67,7 +73,8 @@ class FrameEncoder(nn.Module):
             elif name != "layer1":
                 self.stride *= 2
             self.add_module(name, stage)
-            self.channels = info["num_chs"]
+            if name == self.output:
+                self.channels = info["num_chs"]
         if self.stride != stride:
             raise ZooError(
                 f"{backbone} up to {last} has a stride of {self.stride}, not {stride}; choose 4, 8, 16 or 32."
@@ -87,7 +94,7 @@ class FrameEncoder(nn.Module):
 
         The values are not normalised; `unit` gives vectors to compare by their cosine.
         """
-        features = self.stage(frames, self.stages[-1])
+        features = self.stage(frames, self.output)
         return features if self.projection is None else self.projection(features).relu()
 
     def stage(self, frames: Tensor, last: str) -> Tensor:
@@ -96,6 +103,26 @@ class FrameEncoder(nn.Module):
         for name in self.stages[: self.stages.index(last) + 1]:
             x = getattr(self, name)(x)
         return x
+
+    def start_from_image(self, state: Mapping[str, Tensor]) -> None:
+        """Fill all but the projection from an image classifier's weights; its later stages and its top stay behind.
+
+        Raises:
+            WeightsError: naming everything that is missing, that there is no place for, or that has another shape.
+        """
+        own = {key: value.shape for key, value in self.state_dict().items() if not key.startswith("projection.")}
+        left = tuple(f"layer{n}." for n in range(len(self.stages) + 1, 5))
+        state = {key: value for key, value in state.items() if not key.startswith(("fc.", *left))}
+        problems = [f"missing {key}" for key in own.keys() - state.keys()]
+        problems += [f"no place for {key}" for key in state.keys() - own.keys()]
+        problems += [
+            f"{key} is {list(state[key].shape)}, not {list(own[key])}"
+            for key in own.keys() & state.keys()
+            if state[key].shape != own[key]
+        ]
+        if problems:
+            raise WeightsError(f"image weights do not fit the encoder: {'; '.join(sorted(problems))}.")
+        self.load_state_dict(state, strict=False)
 
 
 def unit(features: Tensor) -> Tensor:
