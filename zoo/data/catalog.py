@@ -12,7 +12,11 @@ DATA_SETS = {
     "folder": "zoo.data.video_folder.VideoFolder",
     "jhmdb": "zoo.data.jhmdb.Jhmdb",
     "kinetics": "zoo.data.kinetics.Kinetics",
+    "sandbox_davis": "zoo.data.sandbox.datamodules.SandboxDavis",
+    "sandbox_jhmdb": "zoo.data.sandbox.datamodules.SandboxJhmdb",
     "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",
+    "sandbox_vip": "zoo.data.sandbox.datamodules.SandboxVip",
+    "sandbox_vlog": "zoo.data.sandbox.datamodules.SandboxVlog",
     "vip": "zoo.data.vip.Vip",
     "vlog": "zoo.data.vlog.Vlog",
 }

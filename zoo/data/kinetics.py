@@ -14,16 +14,13 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytorch_lightning.trainer.states import TrainerFn
-
 from zoo.data import sandbox
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.folder import videos_by_stem
 from zoo.data.labels import class_names
 from zoo.data.loader import VideoRecord
+from zoo.data.sandbox.rendered import Rendered
 from zoo.errors import DataError
-from zoo.files import cache_root
-from zoo.spec import VideoSpec
 
 _SPLITS = {"train": ("train", "train_256"), "val": ("val", "validate", "validation", "val_256")}
 
@@ -100,28 +97,12 @@ class Kinetics(VideoDataModule):
         return records
 
 
-class SandboxKinetics(Kinetics):
+class SandboxKinetics(Rendered, Kinetics):
     """The embedded videos in the Kinetics layout, rendered into the cache where no root is given."""
 
     classes: Sequence[str] = sandbox.CLASSES
     name = "sandbox_kinetics"
+    folder = f"kinetics-{sandbox.RECIPE}"
 
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        spec: VideoSpec | None = None,
-        batch_size: int = 8,
-        num_workers: int = 2,
-        seed: int = 0,
-    ) -> None:
-        """As `Kinetics`; ``root=None`` renders the videos into the user's cache on first use."""
-        super().__init__(
-            root or cache_root() / "sandbox" / f"kinetics-{sandbox.RECIPE}", spec, batch_size, num_workers, seed
-        )
-        self._render = root is None
-
-    def prepare_data(self) -> None:
-        """Render what is not there yet; one process of a machine does it, the others wait."""
-        if self._render:
-            fitting = self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING
-            sandbox.render_kinetics(self.root, **({} if fitting else {"train": 0}))
+    def render(self, *, training: bool) -> None:
+        sandbox.render_kinetics(self.root, **({} if training else {"train": 0}))

@@ -35,9 +35,9 @@ VISIBLE = 350  # pixels of each object that the first frame of a sequence shows 
 
 DESCRIPTION = (
     f"Synthetic videos rendered by zoo.data.sandbox, no recordings of people: {HEIGHT}x{WIDTH} pixels. Rippling blobs "
-    "and jointed figures travel, turn, grow and pass before one another over a panning ground; all surfaces wear random "
-    "textures of the same few colours, the light drifts, and there is some blur and noise. Masks, parts and joints are "
-    "exact. Scores compare models on these videos and say nothing about real ones."
+    "and jointed figures travel, turn, grow and pass before one another over a panning ground; all surfaces wear "
+    "random textures of the same few colours, the light drifts, and there is some blur and noise. Masks, parts and "
+    "joints are exact. Scores compare models on these videos and say nothing about real ones."
 )
 
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
