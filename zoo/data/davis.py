@@ -114,10 +114,10 @@ class Davis2016(Davis2017):
         names: dict[str, None] = {}
         for number, text in read_lines(path):
             where, picture = f"{path}, line {number}", text.split()[0]
-            parts = picture.strip("/").split("/")
-            if len(parts) not in (1, 4) or (len(parts) == 4 and parts[0] != "JPEGImages"):
+            parts = picture.removeprefix("/").split("/")
+            if "/" in picture and (len(parts) != 4 or parts[0] != "JPEGImages"):
                 raise DataError(f"{where}: {text!r} is neither a sequence nor a frame and its annotation.")
-            names[plain_name(parts[-2] if len(parts) == 4 else parts[0], where)] = None
+            names[plain_name(parts[2] if "/" in picture else picture, where)] = None
         return list(names)
 
 

@@ -9,6 +9,7 @@ frames of two sizes, masks of another size than their frame and a first frame wi
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -307,13 +308,15 @@ def _labels_something(truth: Truth) -> bool:
 
 
 def _owners(lengths: Sequence[int], world_size: int) -> list[int]:
-    """The process of each sequence: neighbours stay together, and each process gets about as many frames."""
-    total = max(sum(lengths), 1)
-    ends = accumulate(lengths)
-    return [
-        min((2 * end - length) * world_size // (2 * total), world_size - 1)
-        for end, length in zip(ends, lengths, strict=True)
-    ]
+    """The process of each sequence: neighbours stay together, and each process gets about as many frames (and, where
+    there are enough, at least one sequence)."""
+    count, total = len(lengths), sum(lengths)
+    middles = [end - length / 2 for end, length in zip(accumulate(lengths), lengths, strict=True)]
+    starts = [0]
+    for rank in range(1, min(world_size, count)):
+        fair = bisect_left(middles, total * rank / world_size)
+        starts.append(min(max(fair, starts[-1] + 1), count - min(world_size, count) + rank))
+    return [bisect_right(starts, index) - 1 for index in range(count)]
 
 
 def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
