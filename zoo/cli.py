@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import warnings
@@ -17,6 +18,7 @@ EPILOG = """examples:
   zoo fit --model nonlocal_i3d_r50 --data kinetics --data.root /data/k400 --weights imagenet --trainer.devices 8
   zoo reproduce sandbox
   zoo reproduce nonlocal/5.2f --data kinetics=/data/k400
+  zoo propagate time_cycle_r50 video.mp4 --mask first.png --out masks/ --overlay overlay.mp4
 """
 
 
@@ -78,6 +80,19 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     p.add_argument("--json", action="store_true", help="print JSON")
 
+    p = command("propagate", _propagate, "carry masks, joints or a texture from a video's first frame to all")
+    p.add_argument("model", help="a model of correspondence, a checkpoint, hf://org/name or a .ckpt file")
+    p.add_argument("video", nargs="?", type=Path, help="a video file, or a folder of images")
+    first = p.add_mutually_exclusive_group()
+    first.add_argument("--mask", type=Path, metavar="PNG", help="the first frame's objects, by palette number")
+    first.add_argument("--keypoints", type=Path, metavar="JSON", help='the first frame: {"head": [x, y], ...}')
+    first.add_argument("--data", metavar="NAME=ROOT", help="instead of a video: every sequence of a data set of masks")
+    p.add_argument("--texture", action="store_true", help="paint six stripes on the mask's objects and carry those")
+    p.add_argument("--out", type=Path, metavar="FOLDER", help="a palette PNG for every frame, or keypoints.json")
+    p.add_argument("--overlay", type=Path, metavar="MP4", help="a film with the result painted over the frames")
+    p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+
     for name in ("fit", "validate", "test"):  # for the overview; main() hands them to Lightning before it parses
         command(
             name, None, f"Lightning's `{name}` on a registered model and data set; `zoo {name} --help` has the flags"
@@ -122,20 +137,35 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--license", help="of the weights (SPDX); a checkpoint's own by default")
     p.add_argument("--private", action="store_true", help="make a new repository private")
 
-    p = command("visualize", _visualize, "draw where a position attends (figure 5.3)")
-    p.add_argument("method", choices=("nonlocal",))
+    p = command("visualize", None, "draw what a model sees")
+    pictures = p.add_subparsers(metavar="WHAT", required=True)
+    p = pictures.add_parser("nonlocal", help="where a position attends (figure 5.3), as a strip and a film")
+    p.set_defaults(run=_visualize_attention)
     p.add_argument("model", help="a model, checkpoint or .ckpt with non-local blocks")
     p.add_argument("file", type=Path)
     p.add_argument("--at", type=_position, default=(0.5, 0.5, 0.5), metavar="T,Y,X", help="0..1 each (the middle)")
     p.add_argument("--block", default=None, help="which block, such as res3.3 (the last one in res3)")
     p.add_argument("--keys", type=_positive, default=20, help="how many of the strongest keys to draw (20)")
     p.add_argument("--out", type=Path, default=Path("."), help="folder for the PNG strip and the mp4")
+    p = pictures.add_parser("flow", help="how the pixels of two frames correspond, as a picture")
+    p.set_defaults(run=_visualize_flow)
+    p.add_argument("model", help="a model of correspondence")
+    p.add_argument("file", type=Path)
+    p.add_argument("--at", type=_fraction, default=0.5, metavar="T", help="where the first frame is, 0..1 (the middle)")
+    p.add_argument("--gap", type=_positive, default=5, help="frames from the first to the second (5)")
+    p.add_argument("--out", type=Path, default=Path("."), help="folder for the PNG")
     return parser
 
 
 def _positive(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _fraction(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError("must lie in 0..1")
     return value
 
 
@@ -236,6 +266,42 @@ def _predict(a: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _propagate(a: argparse.Namespace) -> None:
+    from zoo.propagate import propagate_data, propagate_video
+
+    if a.out is None and a.overlay is None:
+        raise zoo.ZooError("zoo propagate wants --out FOLDER, --overlay FILE.mp4, or both: nothing would be kept.")
+    if (a.data is None) == (a.video is None) or (a.data and (a.out is None or a.overlay or a.texture)):
+        raise zoo.ZooError(
+            "zoo propagate wants a VIDEO with --mask or --keypoints, or --data NAME=ROOT with --out FOLDER."
+        )
+    if a.video and a.mask is None and a.keypoints is None:
+        raise zoo.ZooError("zoo propagate wants the first frame's labels: --mask FILE.png or --keypoints FILE.json.")
+    data = zoo.datamodule(*_assignment(a.data)) if a.data else None
+    model = _on_device(zoo.load(a.model, weights=a.weights), a.device)
+    with _progress("sequences" if data else "frames") as progress:
+        if data:
+            count = propagate_data(model, data, a.out, progress)
+        else:
+            labels = {"mask": a.mask, "keypoints": a.keypoints, "texture": a.texture}
+            count = propagate_video(model, a.video, **labels, out=a.out, overlay=a.overlay, progress=progress)
+    places = ", ".join(str(place) for place in (a.out, a.overlay) if place)
+    print(f"{count} {'sequences' if data else 'frames'} written: {places}")
+
+
+@contextlib.contextmanager
+def _progress(unit: str):
+    """A bar on the error output where that is a terminal; gives out what moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def _on_device(model, name: str):
     import torch
 
@@ -329,11 +395,18 @@ def _publish(a: argparse.Namespace) -> None:
     print(f"published: {publish(a.model, a.repo, weights=a.weights, license=a.license, private=a.private)}")
 
 
-def _visualize(a: argparse.Namespace) -> None:
+def _visualize_attention(a: argparse.Namespace) -> None:
     from zoo.visualize import draw_attention
 
     model = zoo.load(a.model)
     for path in draw_attention(model, a.file, a.out, at=a.at, block=a.block, keys=a.keys):
+        print(path)
+
+
+def _visualize_flow(a: argparse.Namespace) -> None:
+    from zoo.visualize import draw_flow
+
+    for path in draw_flow(zoo.load(a.model), a.file, a.out, at=a.at, gap=a.gap):
         print(path)
 
 

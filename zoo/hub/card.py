@@ -24,16 +24,16 @@ def model_card(config: dict[str, Any], repo: str, checkpoint: Checkpoint | None)
     data = ModelCardData(
         model_name=config["model"],
         library_name="videozoo",
-        pipeline_tag="video-classification",
+        pipeline_tag=config["task"],
         license=config["license"].lower() if config["license"] else None,
         datasets=list(checkpoint.trained_on) if checkpoint else None,
         tags=["video", "pytorch-lightning"],
-        eval_results=_results(checkpoint) if checkpoint else None,
+        eval_results=_results(checkpoint, config["task"]) if checkpoint else None,
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(config, repo, checkpoint)}")
 
 
-def _results(checkpoint: Checkpoint) -> list[EvalResult] | None:
+def _results(checkpoint: Checkpoint, task: str) -> list[EvalResult] | None:
     """Measured scores first, then what the publisher of the weights reported, each saying whose it is."""
     from huggingface_hub import EvalResult
 
@@ -43,7 +43,7 @@ def _results(checkpoint: Checkpoint) -> list[EvalResult] | None:
     def results(scores: dict[str, float], whose: str) -> list[EvalResult]:
         return [
             EvalResult(
-                task_type="video-classification",
+                task_type=task,
                 dataset_type=dataset,
                 dataset_name=dataset,
                 dataset_split=reported.protocol.split if reported else "val",
@@ -71,12 +71,12 @@ def _body(config: dict[str, Any], repo: str, checkpoint: Checkpoint | None) -> s
         "import zoo",
         "",
         f'model = zoo.load("hf://{repo}")',
-        'model.predict("clip.mp4", top=5)',
+        config["example"],
         "```",
         "",
         f"- Input: {spec['frames']} frames, every {spec['stride']}; {spec['crop']} x {spec['crop']} pixels, RGB, "
         f"mean {spec['mean']}, std {spec['std']}.",
-        f"- Classes: {len(config['labels']) if config['labels'] else 'without names'}.",
+        *([f"- Classes: {len(config['labels'])}."] if config["labels"] else []),
         f"- Licence of the weights: {config['license'] or 'not stated by who published them here'}.",
     ]
     if checkpoint:

@@ -44,7 +44,8 @@ def publish(
 
     Args:
         model: a module with ``name: str``, ``arguments: dict`` (plain values, the builder's), ``spec: VideoSpec`` and
-            ``labels: Sequence[str] | None``, such as every `ZooModule`.
+            ``labels: Sequence[str] | None``, such as every `ZooModule`; ``task`` (the hub's word) and ``example`` (a
+            line that uses it) are a classifier's where the module has none.
         repo: ``org/name``.
         checkpoint: the manifest's entry that the weights are, whose licence and scores go into the card;
             ``model.checkpoint`` by default, if the model has it.
@@ -100,6 +101,8 @@ def write_repo(
         "version": __version__,
         **about,
         "arguments": dict(model.arguments),
+        "task": getattr(model, "task", "video-classification"),
+        "example": getattr(model, "example", 'model.predict("clip.mp4", top=5)'),
         "checkpoint": checkpoint.name if checkpoint else None,
         "files": {name: sha256_of(folder / name) for name in (WEIGHTS, PROOF)},
     }

@@ -7,7 +7,6 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
@@ -19,6 +18,7 @@ from zoo.errors import ZooError, unknown_name
 from zoo.files import write_whole
 from zoo.methods.base import ZooModule
 from zoo.networks.nonlocal_block import NonLocalBlock
+from zoo.visualize.film import Film
 
 _SIDE = 256  # pixels of a drawn frame
 _STRIP = 8  # frames in the strip, at most
@@ -98,12 +98,12 @@ def draw_attention(
 
     name = f"{Path(video).stem}.{model.name}"
     strip, film = Path(out) / f"{name}.attention.png", Path(out) / f"{name}.attention.mp4"
-    rate = Fraction(probe(video).fps or 25).limit_denominator(1000) / spec.stride
-    for path, content in (
-        (strip, _strip(pictures, min(int(at[0] * len(pictures)), len(pictures) - 1))),
-        (film, _film(pictures, rate)),
-    ):
-        write_whole(path, content)
+    rate = Fraction(probe(video).fps or 25) / spec.stride
+    shown = min(int(at[0] * len(pictures)), len(pictures) - 1)
+    with Film(film, rate) as reel:  # nothing is left where the second of the two fails
+        for picture in pictures:
+            reel.add(np.asarray(picture))
+        write_whole(strip, _strip(pictures, shown))
     return [strip, film]
 
 
@@ -149,22 +149,4 @@ def _strip(pictures: list[Image.Image], query_frame: int) -> bytes:
         strip.paste(picture, (number * (_SIDE + 4), 0))
     content = io.BytesIO()
     strip.save(content, format="png")
-    return content.getvalue()
-
-
-def _film(pictures: list[Image.Image], rate: Fraction) -> bytes:
-    """An MP4 of the pictures."""
-    content = io.BytesIO()
-    try:
-        with av.open(content, "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=max(rate, Fraction(1)))
-            stream.width = stream.height = _SIDE
-            stream.pix_fmt = "yuv420p"
-            for picture in pictures:
-                container.mux(stream.encode(av.VideoFrame.from_image(picture)))
-            container.mux(stream.encode(None))
-    except av.error.FFmpegError as error:
-        raise ZooError(
-            f"the film cannot be encoded: {error}. Is PyAV's FFmpeg one with libx264? PyPI's wheels of av bring it."
-        ) from error
     return content.getvalue()

@@ -1,0 +1,54 @@
+"""The row that every table of correspondence begins with: labels that stay where they are in the first frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from zoo.methods.carried import KINDS, View
+from zoo.methods.correspondence import GAPS, Correspondence, Run
+from zoo.registry import register
+from zoo.spec import VideoSpec
+
+
+class Identity(Correspondence):
+    """Copies the first frame's labels to all others; nothing in it learns."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity(), spec=VideoSpec(frames=1, stride=1, clips=1, crops=1))
+
+    def protocol(self) -> dict[str, Any]:
+        """Nothing to set."""
+        return {"in_words": "the first frame's labels, where they are"}
+
+    def start(self, kind: str, first: Any, picture: tuple[int, int]) -> Run:
+        """As `Correspondence.start`."""
+        return _Staying() if kind == "frames" else _Copying(kind, first, picture)
+
+
+class _Copying(Run):
+    def __init__(self, kind: str, first: Any, picture: tuple[int, int]) -> None:
+        self.kind, self.first, self.picture = kind, first, picture
+
+    def step(self, frames: Tensor) -> list[Any]:
+        given = KINDS[self.kind](self.first, View(self.picture, None, self.picture), frames.device).given
+        return [given] * len(frames)
+
+
+class _Staying(Run):
+    def __init__(self) -> None:
+        self.past: list[Tensor] = []
+
+    def step(self, frames: Tensor) -> list[dict[int, Tensor]]:
+        outputs = []
+        for frame in frames.float():
+            outputs.append({gap: self.past[-gap] for gap in GAPS if len(self.past) >= gap})
+            self.past = [*self.past[-max(GAPS) + 1 :], frame]
+        return outputs
+
+
+@register("label_propagation_identity", paper="wang2019timecycle")
+def label_propagation_identity() -> Identity:
+    """Nothing moves: the baseline of all label propagation."""
+    return Identity()
