@@ -40,6 +40,7 @@ def check_sample(case: Case, name: str, actual: Tensor) -> None:
     case.check(f"{name}.std", actual.std(correction=0).view(1), atol=scale)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_features_and_affinity_are_the_releases():
     case = load("time_cycle_encoder")
@@ -201,10 +202,14 @@ def test_patches_lie_in_the_frame_and_half_of_the_samples_are_mirrored():
     torch.testing.assert_close(theta[:, :, :2].norm(dim=1), torch.full((2000, 2), 1 / 3))
 
 
-def loader(samples: int = 8, batch: int = 4) -> DataLoader:
+SMALL = {"crop": 72, "width": 8, "projection": 16}
+
+
+def loader() -> DataLoader:
+    """Two batches of two clips."""
     generator = torch.Generator().manual_seed(0)
-    clips = torch.randint(0, 256, (samples, 3, 6, 96, 96), dtype=torch.uint8, generator=generator)
-    return DataLoader([{"clips": clip} for clip in clips], batch)
+    clips = torch.randint(0, 256, (4, 3, 6, 72, 72), dtype=torch.uint8, generator=generator)
+    return DataLoader([{"clips": clip} for clip in clips], 2)
 
 
 def fit(model: TimeCycle, **arguments: Any) -> pl.Trainer:
@@ -222,11 +227,11 @@ def moved(model: TimeCycle, before: dict[str, Tensor]) -> set[str]:
 
 def test_a_warm_up_teaches_the_localizer_alone_and_the_first_step_after_it_is_no_longer_than_others():
     torch.manual_seed(0)
-    model = create("time_cycle_tiny", warmup=1)
+    model = create("time_cycle_tiny", warmup=1, **SMALL)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     fit(model, max_epochs=1)
     assert moved(model, before) == {"localizer"}
-    model = create("time_cycle_tiny", warmup=1)
+    model = create("time_cycle_tiny", warmup=1, **SMALL)
     before = {name: p.detach().clone() for name, p in model.encoder.named_parameters()}
     fit(model, max_steps=3, max_epochs=-1)  # the third is of the second epoch
     lengths = [float((p.detach() - before[name]).abs().max()) for name, p in model.encoder.named_parameters()]
@@ -237,7 +242,7 @@ def test_it_logs_its_losses_and_a_run_can_be_repeated():
     metrics, states = [], []
     for _ in range(2):
         torch.manual_seed(0)
-        model = create("time_cycle_tiny")
+        model = create("time_cycle_tiny", **SMALL)
         metrics.append(fit(model, max_epochs=1).callback_metrics)
         states.append(model.state_dict())
     assert {"train_loss", "L_sim", "L_long", "L_skip"} <= set(metrics[0])
@@ -249,7 +254,7 @@ def test_it_logs_its_losses_and_a_run_can_be_repeated():
 
 @pytest.mark.parametrize(("told", "norm"), [({}, 10.0), ({"gradient_clip_val": 0.5}, 0.5)])
 def test_gradients_are_clipped_at_ten_unless_the_trainer_says_otherwise(told, norm):
-    model = create("time_cycle_tiny")
+    model = create("time_cycle_tiny", **SMALL)
     seen: list[float] = []
 
     class Watch(pl.Callback):
@@ -296,3 +301,27 @@ def test_wrong_arguments_are_refused():
         create("time_cycle_r50", depth=101)
     with pytest.raises(ZooError, match="multiple of 24"):
         create("time_cycle_tiny", crop=100)
+
+
+def test_users_set_how_labels_are_carried():
+    model = create("time_cycle_r18", size=480, references=3, topk=10)
+    p = model.propagation
+    assert (p.size, p.references, p.topk, p.temperature) == (480, 3, 10, 512**-0.5)
+    assert not p.joint
+    assert p.rescale
+
+
+def test_an_image_network_may_be_the_start():
+    import timm
+
+    torch.manual_seed(0)
+    model = create("time_cycle_r18")
+    assert model.image_backbone == "resnet18.tv_in1k"
+    fresh = model.encoder.projection.weight.clone()
+    state = timm.create_model("resnet18").state_dict()
+    model.start_from_image(state)
+    assert torch.equal(model.encoder.layer3[1].conv2.weight, state["layer3.1.conv2.weight"])
+    assert torch.equal(model.encoder.projection.weight, fresh)
+    del state["bn1.bias"]
+    with pytest.raises(WeightsError, match=r"missing bn1\.bias; no place for layer1\.0\.conv3\.weight"):
+        model.start_from_image({**state, "layer1.0.conv3.weight": torch.zeros(1)})

@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from zoo.errors import WeightsError, ZooError
-from zoo.methods.base import Recipe, ZooModule
+from zoo.methods.base import Recipe
+from zoo.methods.correspondence import Correspondence
 from zoo.networks.frame_encoder import FrameEncoder, unit
 from zoo.networks.moving_patch import Draws, choose_cells, mirrored, motion_scores, place_patches
+from zoo.networks.propagation import Propagation
 from zoo.networks.tracker import OFFSET, Localizer, affinity, alignment, crop, soft_inliers, transform
 from zoo.registry import register
 from zoo.spec import VideoSpec
@@ -68,6 +70,7 @@ class Cycles:
         direct: in each past frame without a way, the oldest first: ``[T, B, 2, 3]``.
         skip: from there in the frame that the patch is from, ``[T, B, 2, 3]``.
         inliers: how much of the direct affinities agrees with ``direct``, ``[T, B]``.
+        own: in the very frame that the patch is from, ``[B, 2, 3]``; None where nobody asked.
     """
 
     backward: Tensor
@@ -75,25 +78,30 @@ class Cycles:
     direct: Tensor
     skip: Tensor
     inliers: Tensor
+    own: Tensor | None = None
 
     def losses(self, theta: Tensor) -> dict[str, Tensor]:
         """``L_long``, ``L_skip`` and ``L_sim``, given where the patches really are, ``[B, 2, 3]``.
 
         The first two are means over cycles of `zoo.networks.tracker.alignment`, the third is minus the mean score.
+        ``L_own`` is the alignment of ``own``, where there is one.
         """
-        return {
+        losses = {
             "L_long": torch.stack([alignment(way[-1], theta) for way in self.forward]).mean(),
             "L_skip": alignment(self.skip.flatten(0, 1), theta.repeat(len(self.skip), 1, 1)),
             "L_sim": -self.inliers.mean(),
         }
+        return losses if self.own is None else {**losses, "L_own": alignment(self.own, theta)}
 
 
-def total(losses: Mapping[str, Tensor]) -> Tensor:
-    """The training objective: ``L_sim + 0.1 L_skip + 0.02 L_long``."""
-    return sum((weight * losses[name] for name, weight in WEIGHTS.items()), torch.zeros(()))
+def total(losses: Mapping[str, Tensor], own_frame: float = 0.0) -> Tensor:
+    """The training objective: ``L_sim + 0.1 L_skip + 0.02 L_long``, and ``own_frame * L_own`` where there is one."""
+    return sum(weight * losses[name] for name, weight in {**WEIGHTS, "L_own": own_frame}.items() if name in losses)
 
 
-def track(localizer: nn.Module, past: Tensor, target: Tensor, patch: Tensor, offset: float = OFFSET) -> Cycles:
+def track(
+    localizer: nn.Module, past: Tensor, target: Tensor, patch: Tensor, offset: float = OFFSET, own: bool = False
+) -> Cycles:
     """All cycles of a batch: back from the patch and forward again, and directly to each frame and back.
 
     Args:
@@ -102,6 +110,7 @@ def track(localizer: nn.Module, past: Tensor, target: Tensor, patch: Tensor, off
         target: features of the frame that the patch is from, ``[B, C, g, g]``.
         patch: features of the patch, ``[B, C, p, p]``.
         offset: what a crop's translation is multiplied by.
+        own: locate the patch in its own frame too, a cycle of length zero.
     """
     batch, _, frames, grid, _ = past.shape
     size = patch.shape[-1]
@@ -141,10 +150,11 @@ def track(localizer: nn.Module, past: Tensor, target: Tensor, patch: Tensor, off
         torch.stack(backward),
         [torch.stack(way) for way in reversed(forward)],
         *(tensor.unflatten(0, (frames, batch)) for tensor in (direct, skip, inliers)),
+        own=locate(patch, target_keys)[0] if own else None,
     )
 
 
-class TimeCycle(ZooModule):
+class TimeCycle(Correspondence):
     """The encoder, and the tracker that it is trained with."""
 
     def __init__(
@@ -158,6 +168,8 @@ class TimeCycle(ZooModule):
         offset: float = OFFSET,
         warmup: int = 0,
         patches: Patches = "release",
+        own_frame: float = 0.0,
+        propagation: Propagation | None = None,
     ) -> None:
         """
         Args:
@@ -171,19 +183,23 @@ class TimeCycle(ZooModule):
                 without it.
             patches: ``"release"`` mirrors the place of a mirrored sample's patch once too often, as the release does;
                 ``"motion"`` takes the patch where the motion is.
+            own_frame: weight of a loss that the release lacks: the patch, located in its own frame, where the answer is
+                known before any tracking. A fresh localizer learns from it in minutes what cycles teach it slowly.
+            propagation: how labels are carried; the release's settings by default.
         """
-        super().__init__(spec, recipe)
-        self.encoder, self.localizer = encoder, localizer
+        super().__init__(encoder, spec=spec, recipe=recipe, propagation=propagation)
+        self.localizer = localizer
         self.patch, self.offset, self.warmup, self.patches = patch, offset, warmup, patches
+        self.own_frame = own_frame
 
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
         """The release's names to ours; layer4, which it holds and never runs, stays behind."""
         return from_release(state)
 
-    def forward(self, clips: Tensor) -> Tensor:
-        """Normalised clips ``[B, 3, T, H, W]`` to features ``[B, C, T, h, w]``."""
-        return self.encoder(clips.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, clips.shape[2])).transpose(1, 2)
+    def start_from_image(self, state: Mapping[str, Tensor]) -> None:
+        """The trunk from an image classifier's weights; the projection and the localizer stay fresh."""
+        self.encoder.start_from_image(state)
 
     def samples(self, clips: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What a training step tracks.
@@ -209,18 +225,18 @@ class TimeCycle(ZooModule):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.warming_up):
             past, patch, target = self(past), self.encoder(patch), self.encoder(target)
-        return track(self.localizer, past, target, patch, self.offset)
+        return track(self.localizer, past, target, patch, self.offset, own=self.own_frame > 0)
 
     @property
     def warming_up(self) -> bool:
         """Whether only the localizer learns yet."""
-        return self.training and self._trainer is not None and self.current_epoch < self.warmup
+        return self.training and self.current_epoch < self.warmup
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         clips = self.normalize(batch["clips"])
         past, target, patch, theta = self.samples(clips, Draws.random(len(clips), clips.device))
         losses = self.cycles(past, target, patch).losses(theta)
-        loss = total(losses)
+        loss = total(losses, self.own_frame)
         self.log_dict({"train_loss": loss, **losses}, prog_bar=True, batch_size=len(clips))
         if self.warming_up:  # processes that train together want a gradient of every parameter, if only zero
             loss = loss + 0 * sum(parameter.sum() for parameter in self.encoder.parameters())
@@ -296,6 +312,9 @@ def from_release(state: Mapping[str, Any]) -> dict[str, Tensor]:
 @register("time_cycle_r18", paper="wang2019timecycle", depth=18)
 def time_cycle(
     depth: int = 50,
+    size: int | None = 320,
+    references: int = 7,
+    topk: int = 5,
     offset: float = OFFSET,
     warmup: int = 0,
     patches: Patches = "release",
@@ -305,6 +324,9 @@ def time_cycle(
 
     Args:
         depth: 50 (the release's and the paper's best) or 18 (the paper has a row of it; its width is not stated).
+        size: side of the square that frames are resized to in propagation; None keeps them as they are.
+        references: preceding frames that propagation looks into; the first frame comes on top.
+        topk: neighbours that it takes from each.
         offset: what a crop's translation is multiplied by in training: 227/210 or 1, see the module.
         warmup: first epochs in which only the localizer learns.
         patches: how a training patch is chosen: by the release's rule or by ``"motion"`` without its slip.
@@ -312,26 +334,37 @@ def time_cycle(
     """
     if depth not in (18, 50):
         raise ZooError(f"time_cycle is a ResNet of 18 or 50 layers, not {depth!r}.")
-    encoder = FrameEncoder(f"resnet{depth}")
-    return TimeCycle(
-        encoder, Localizer(), recipe=_recipe(RECIPE, learning_rate), offset=offset, warmup=warmup, patches=patches
+    model = TimeCycle(
+        FrameEncoder(f"resnet{depth}"),
+        Localizer(),
+        recipe=_recipe(RECIPE, learning_rate),
+        offset=offset,
+        warmup=warmup,
+        patches=patches,
+        propagation=Propagation(size=size, references=references, topk=topk),
     )
+    model.image_backbone = f"resnet{depth}.tv_in1k"
+    return model
 
 
 @register("time_cycle_tiny", paper="wang2019timecycle", summary="a tiny TimeCycle for the sandbox")
 def tiny(
-    crop: int = 96,
-    stride: int = 8,
+    crop: int = 72,
+    stride: int = 4,
     width: int = 16,
     projection: int = 64,
     batch: int = 16,
     iterations: int = 1000,
+    size: int | None = None,
+    references: int = 7,
+    topk: int = 5,
     warmup: int = 0,
     offset: float = OFFSET,
-    patches: Patches = "release",
+    patches: Patches = "motion",
+    own_frame: float = 1.0,
     learning_rate: float | None = None,
 ) -> TimeCycle:
-    """Under four hundred thousand parameters on frames of 96 pixels, trained on the sandbox in minutes.
+    """Under four hundred thousand parameters on frames of 128 pixels, trained on the sandbox in minutes.
 
     Args:
         crop: side of a frame, a multiple of three strides; the patch has a third of it.
@@ -340,9 +373,13 @@ def tiny(
         projection: channels of the features.
         batch: clips in a step of its recipe.
         iterations: steps of its recipe.
+        size: side of the square that frames are resized to in propagation; None keeps them as they are.
+        references: preceding frames that propagation looks into; the first frame comes on top.
+        topk: neighbours that it takes from each.
         warmup: first epochs in which only the localizer learns.
         offset: what a crop's translation is multiplied by in training.
         patches: how a training patch is chosen.
+        own_frame: weight of the patch's place in its own frame, without which so short a training learns nothing.
         learning_rate: in place of the recipe's own.
     """
     grid, patch = crop // stride, crop // 3
@@ -360,10 +397,19 @@ def tiny(
         stride=stride,
     )
     localizer = Localizer(grid, grid // 3, widths=(64, 32), kernel=min(4, (grid // 3 + 1) // 2))
-    spec = SPEC.replace(crop=crop, short_side=(crop, crop), test_crop=crop, test_short_side=crop)
-    recipe = _recipe(replace(RECIPE, rate=1e-3, batch=batch, iterations=iterations), learning_rate)
+    spec = SPEC.replace(crop=crop, short_side=(128, 128), test_crop=crop, test_short_side=128)
+    recipe = _recipe(replace(RECIPE, rate=2e-3, batch=batch, iterations=iterations), learning_rate)
     return TimeCycle(
-        encoder, localizer, spec=spec, recipe=recipe, patch=patch, offset=offset, warmup=warmup, patches=patches
+        encoder,
+        localizer,
+        spec=spec,
+        recipe=recipe,
+        patch=patch,
+        offset=offset,
+        warmup=warmup,
+        patches=patches,
+        own_frame=own_frame,
+        propagation=Propagation(size=size, references=references, topk=topk),
     )
 
 
