@@ -79,3 +79,49 @@ def test_random_choices_reach_both_ends_and_follow_the_seed():
 def test_a_video_without_frames_is_an_error():
     with pytest.raises(ValueError, match="at least one frame"):
         sampling.test_clips(0, 8, 8, 10)
+
+
+VLOG = {name: value.numpy() for name, value in goldens.load("time_cycle_vlog_sample").outputs.items()}
+
+
+def test_past_and_target_are_the_frames_of_the_release():
+    for n, start, last, *numbers in VLOG["frames"].tolist():
+        assert sampling.last_start(n) == last
+        chosen = sampling.past_and_target(n, np.random.default_rng(0), start=start)
+        assert chosen.dtype == np.int64
+        assert (chosen + 1).tolist() == numbers  # the release counts from 1
+    for sample, (n, start) in enumerate([(30, 7), (26, 4)]):
+        chosen = sampling.past_and_target(n, np.random.default_rng(0), start=start)
+        assert (chosen + 1).tolist() == VLOG[f"{sample}.frames"].tolist()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 15, 16, 17, 40])
+def test_past_and_target_start_anywhere_and_stay_in_the_video(n):
+    rng = np.random.default_rng(0)
+    drawn = {tuple(sampling.past_and_target(n, rng)) for _ in range(400)}
+    assert drawn == {tuple(sampling.past_and_target(n, rng, start=s)) for s in range(sampling.last_start(n) + 1)}
+    assert all(0 <= number < n for numbers in drawn for number in numbers)
+    assert all(list(numbers) == sorted(numbers) for numbers in drawn)
+
+
+def test_past_and_target_scale_with_the_clip():
+    chosen = sampling.past_and_target(100, np.random.default_rng(0), 3, 5, start=10)
+    assert chosen.tolist() == [10, 15, 20, 10 + 2 * 3 * 5 - 1, 10 + 2 * 3 * 5 - 1 + 5]
+
+
+@pytest.mark.parametrize("fps", [8, 12, 24, 25, 60])
+def test_counting_at_a_rate_shows_the_frame_that_is_on(fps):
+    times = np.arange(50) / 25
+    n = sampling.count_at_rate(times, fps)
+    assert n == 2 * fps
+    assert sampling.at_rate(times, fps, np.arange(n)).tolist() == [k * 25 // fps for k in range(n)]
+
+
+def test_counting_at_a_rate_follows_uneven_frames():
+    times = np.array([0, 0.1, 0.2, 0.7, 0.8])  # the last one stays for 0.2 s, as the frames do on average
+    assert sampling.count_at_rate(times, 10) == 10
+    assert sampling.at_rate(times, 10, np.arange(10)).tolist() == [0, 1, 2, 2, 2, 2, 2, 3, 4, 4]
+    rounded = np.round(np.arange(48) / 24, 3)  # as WebM stores them
+    assert sampling.at_rate(rounded, 24, np.arange(48)).tolist() == list(range(48))
+    assert sampling.count_at_rate(np.zeros(1), 12) == 1
+    assert sampling.at_rate(np.zeros(1), 12, np.zeros(3)).tolist() == [0, 0, 0]

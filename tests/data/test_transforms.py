@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.data.render import numbered, numbers_in, render
 from zoo.data import sampling
+from zoo.data.images import ImageFolder
 from zoo.data.transforms import crop_view, test_views, train_view
 from zoo.data.video import read_frames
 from zoo.errors import VideoError
@@ -112,6 +116,86 @@ def test_cropping_keeps_the_axes_apart():
     assert view.is_contiguous()
     for c, t, y, x in np.ndindex(3, 2, 4, 4):
         assert view[c, t, y, x] == frames[t, 1 + y, 3 + 3 - x, c]
+
+
+TWELVE = SPEC.replace(frames=4, stride=2, fps=12, flip=False, clips=2, crops=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "times"),
+    [
+        ("steady.mp4", "libx264", None),
+        ("uneven.mp4", "libx264", [40 * k if k < 25 else 1000 + 20 * (k - 25) for k in range(50)]),
+        ("uneven.webm", "libvpx-vp9", [40 * k if k < 25 else 1000 + 20 * (k - 25) for k in range(50)]),
+        ("steady.avi", "mpeg4", None),
+        ("steady.mkv", "libx264", None),
+    ],
+)
+def test_frames_are_counted_at_the_rate_asked_for(tmp_path, name, codec, times):
+    path = render(tmp_path / name, codec, frames=50, height=48, width=48, times=times)
+    seconds = np.array(times) / 1000 if times else np.arange(50) / 25
+    n = sampling.count_at_rate(seconds, 12)
+    for spec, sample in (
+        (TWELVE, sampling.train_clip),
+        (TWELVE.replace(sampling="past_and_target"), sampling.past_and_target),
+    ):
+        view = train_view(path, spec, np.random.default_rng(3))
+        chosen = sample(n, frames=4, stride=2, rng=np.random.default_rng(3))
+        assert view.shape == (3, len(chosen), 48, 48)
+        assert frames_of(view) == [int(np.sum(seconds < k / 12 + 1e-6)) - 1 for k in chosen]
+    clips = sampling.test_clips(n, 4, 2, 2)
+    views = test_views(path, TWELVE, None)
+    assert [frames_of(v) for v in views] == [[int(np.sum(seconds < k / 12 + 1e-6)) - 1 for k in c] for c in clips]
+
+
+def test_a_faster_rate_than_the_files_repeats_frames(tmp_path):
+    path = render(tmp_path / "slow.mp4", frames=20, height=48, width=48, fps=5)
+    view = train_view(path, TWELVE.replace(fps=10, frames=8, stride=1), np.random.default_rng(0))
+    start = int(np.random.default_rng(0).integers(0, 40 - 8 + 1))
+    assert frames_of(view) == [(start + k) // 2 for k in range(8)]
+
+
+def test_a_file_without_a_rate_is_refused(tmp_path):
+    """IVF keeps a length in its header and a time with every frame; here they are all nothing."""
+    path = render(tmp_path / "v.ivf", "libvpx", frames=9, height=48, width=48)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, 24, 0)
+    at = 32
+    while at < len(data):
+        struct.pack_into("<Q", data, at + 4, 0)
+        at += 12 + struct.unpack_from("<I", data, at)[0]
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match=r"v\.ivf does not tell how fast .* 12 frames per second"):
+        train_view(path, TWELVE, np.random.default_rng(0))
+    assert train_view(path, TWELVE.replace(fps=None), np.random.default_rng(0)).shape == (3, 4, 48, 48)
+
+
+def test_past_and_target_without_a_rate_count_the_files_own_frames(video):
+    view = train_view(video, SPEC.replace(sampling="past_and_target", frames=4, flip=False), np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    chosen = sampling.past_and_target(50, rng, 4, 3)
+    sampling.short_side_jitter(SPEC.short_side, rng)
+    left = sampling.random_crop(48, 144, 48, rng)[1]
+    assert frames_of(torch.roll(view, left % 48, dims=-1)) == chosen.tolist()
+
+
+def test_pictures_in_a_folder_are_a_video(tmp_path):
+    for number in range(30):
+        path = tmp_path / "clip" / f"{number + 1:06d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(numbered(number, 96, 128)).save(path, quality=95)
+    view = train_view(tmp_path / "clip", TWELVE.replace(crop=48, short_side=(48, 48)), np.random.default_rng(0))
+    assert view.shape == (3, 4, 48, 48)  # scaled from 96 x 128 to 48 x 64, as a video would be
+    start = sampling.train_clip(30, 4, 2, np.random.default_rng(0))
+    wide = ImageFolder(tmp_path / "clip").read(start, short_side=48)
+    assert wide.shape == (4, 48, 64, 3)
+    assert numbers_in(wide) == start.tolist()
+    (tmp_path / "clip" / "000031.jpg").write_bytes(b"no picture")
+    with pytest.raises(VideoError, match=r"000031\.jpg"):
+        ImageFolder(tmp_path / "clip").read([29, 30])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(VideoError, match="no picture in this folder"):
+        train_view(tmp_path / "none", TWELVE, np.random.default_rng(0))
 
 
 def test_an_unreadable_file_is_named(tmp_path):

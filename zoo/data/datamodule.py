@@ -101,6 +101,8 @@ class VideoDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list:
         """One view of every video: the middle clip's centre crop; no loader where no split is held out."""
         if not self.held_out:
+            # Lightning asks whether no loader was meant. It was.
+            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")
             return []
         return self._evaluation(self.spec.replace(clips=1, crops=1))
 
