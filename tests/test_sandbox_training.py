@@ -19,13 +19,23 @@ from zoo.hub.manifest import read_manifest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("train_sandbox", REPOSITORY / "benchmarks/sandbox/nonlocal.py")
+def _script(name):
+    """A script of the folder, which finds its neighbours as it does when it is run."""
+    folder = REPOSITORY / "benchmarks/sandbox"
+    spec = importlib.util.spec_from_file_location(f"train_sandbox_{name}", folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
     return module
+
+
+@pytest.fixture(scope="module")
+def script():
+    return _script("nonlocal")
 
 
 def test_clips_from_memory_are_the_datamodules(script, kinetics_root, tmp_path):
@@ -53,11 +63,11 @@ def test_entries_replace_earlier_ones_and_a_wrong_one_is_not_kept(script, tmp_pa
         "default": True,
     }
     for digits in ("0", "1"):
-        script._rewrite_manifest(path, {"i3d_tiny.sandbox": {**entry, "sha256": digits * 64}})
+        script.rewrite_manifest(path, script.SCRIPT, {"i3d_tiny.sandbox": {**entry, "sha256": digits * 64}})
     assert set(read_manifest(path)) == {*published, "i3d_tiny.sandbox"}
     assert read_manifest(path)["i3d_tiny.sandbox"].sha256 == "1" * 64
     before = path.read_text()
     with pytest.raises(WeightsError, match="sha256"):
-        script._rewrite_manifest(path, {"i3d_tiny.sandbox": {**entry, "sha256": "short"}})
+        script.rewrite_manifest(path, script.SCRIPT, {"i3d_tiny.sandbox": {**entry, "sha256": "short"}})
     assert path.read_text() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
-import textwrap
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import yaml
+from common import QUIET, REPOSITORY, as_json, bundle_weights, rewrite_manifest, rewrite_tables, seeds, spread
 
 import zoo
 from zoo.data import sampling
@@ -40,18 +38,14 @@ from zoo.data.loader import TrainClips, TrainSampler, collate
 from zoo.data.sandbox import DESCRIPTION, TRAIN, VAL, render_kinetics
 from zoo.data.transforms import crop_view
 from zoo.data.video import VideoReader
-from zoo.files import sha256_of, write_whole
-from zoo.hub.manifest import read_manifest
-from zoo.hub.proof import write_proof
-from zoo.hub.weights import load_strict, read_weights, save_weights
+from zoo.files import write_whole
+from zoo.hub.weights import save_weights
 from zoo.reproduce.provenance import about
 from zoo.spec import VideoSpec
 
 TWIN, NONLOCAL = "i3d_tiny", "nonlocal_i3d_tiny"
 ROWS = {TWIN: "I3D, tiny", NONLOCAL: "Non-local I3D, tiny"}
-REPOSITORY = Path(__file__).resolve().parents[2]
-BEGIN = "  # --- The sandbox, written by benchmarks/sandbox/nonlocal.py. `make sandbox` trains these again.\n"
-END = "  # --- End of what benchmarks/sandbox/nonlocal.py wrote.\n"
+SCRIPT = "nonlocal.py"
 
 
 class RememberedClips(TrainClips):
@@ -140,7 +134,6 @@ def train(settings: Settings, run: tuple[str, int]) -> dict[str, Any]:
     data = RememberedKinetics(settings.root, model.spec, model.recipe.batch, num_workers=0, seed=seed)
     data.videos = np.load(settings.out / "videos.npy", mmap_mode="r")
     curve = Curve()
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=settings.precision,
@@ -148,12 +141,12 @@ def train(settings: Settings, run: tuple[str, int]) -> dict[str, Any]:
         check_val_every_n_epoch=max(1, settings.epochs // 2),
         num_sanity_val_steps=0,
         callbacks=[curve],
-        **quiet,
+        **QUIET,
     )
     start, start_cpu = time.monotonic(), time.process_time()
     trainer.fit(model, data)
     seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
-    (scores,) = pl.Trainer(accelerator="cpu", **quiet).test(model, data, verbose=False)  # in 32 bits, as everywhere
+    (scores,) = pl.Trainer(accelerator="cpu", **QUIET).test(model, data, verbose=False)  # in 32 bits, as everywhere
     story = {"script": "benchmarks/sandbox/nonlocal.py", "model": name, "seed": seed, "epochs": settings.epochs}
     story["precision"] = settings.precision
     state = {key: value.contiguous() for key, value in model.state_dict().items()}
@@ -171,18 +164,9 @@ def train(settings: Settings, run: tuple[str, int]) -> dict[str, Any]:
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of each model, mean and standard deviation (of the sample) of its runs' scores in percent."""
-    result = {}
-    for name in dict.fromkeys(run["model"] for run in runs):
-        mine = [run for run in runs if run["model"] == name]
-        result[name] = {
-            key: {
-                "mean": round(statistics.fmean(run[key] for run in mine), 2),
-                "std": round(statistics.stdev(run[key] for run in mine), 2) if len(mine) > 1 else 0.0,
-            }
-            for key in ("top1", "top5")
-        }
-    return result
+    """Of each model, mean and standard deviation of its runs' scores in percent."""
+    names = dict.fromkeys(run["model"] for run in runs)
+    return {name: spread([run for run in runs if run["model"] == name], ("top1", "top5")) for name in names}
 
 
 def bundle(out: Path, results: dict[str, Any]) -> None:
@@ -191,35 +175,24 @@ def bundle(out: Path, results: dict[str, Any]) -> None:
     entries = {}
     for name in ROWS:
         (run,) = (run for run in results["runs"] if (run["model"], run["seed"]) == (name, seed))
-        entries[f"{name}.sandbox"] = _bundle_one(out / f"{name}.seed{seed}.safetensors", run, results)
-    _rewrite_manifest(REPOSITORY / "checkpoints.yaml", entries)
-    _rewrite_table(REPOSITORY / "benchmarks/tables/sandbox.yaml", results)
-    write_whole(REPOSITORY / "benchmarks/results/sandbox_nonlocal_training.json", _json(results))
+        entries[f"{name}.sandbox"] = _entry(out / f"{name}.seed{seed}.safetensors", run, results)
+    rewrite_manifest(REPOSITORY / "checkpoints.yaml", SCRIPT, entries)
+    rewrite_tables(REPOSITORY / "benchmarks/tables/sandbox.yaml", [_table(results)])
+    write_whole(REPOSITORY / "benchmarks/results/sandbox_nonlocal_training.json", as_json(results))
 
 
-def _bundle_one(source: Path, run: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+def _entry(source: Path, run: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     """Copy one checkpoint, write its proof, and return its entry in checkpoints.yaml."""
     name = run["model"]
-    weights, proof = (f"weights/{name}.sandbox.{kind}" for kind in ("safetensors", "proof.safetensors"))
-    (REPOSITORY / "weights").mkdir(exist_ok=True)
-    shutil.copyfile(source, REPOSITORY / weights)
     model = zoo.create(name)
-    load_strict(model, read_weights(source)[0])
     spec = model.spec
-    shape = (1, 3, spec.frames, spec.test_crop, spec.test_crop)
-    clip = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    write_proof(REPOSITORY / proof, model.eval(), {"clips": clip})
     return {
-        "source": {"bundled": weights},
-        "sha256": sha256_of(source),
-        "bytes": source.stat().st_size,
-        "license": "MIT",
-        "code_license": "MIT",
+        **bundle_weights(name, source, (1, 3, spec.frames, spec.test_crop, spec.test_crop)),
         "trained_on": ["sandbox_kinetics"],
         "num_classes": model.num_classes,
         "labels": "sandbox_kinetics",
         "reported": {
-            "by": f"benchmarks/sandbox/nonlocal.py, mean over {_seeds(results)}",
+            "by": f"benchmarks/sandbox/{SCRIPT}, mean over {seeds(results)}",
             "scores": {key: value["mean"] for key, value in results["summary"][name].items()},
             "protocol": "sandbox_kinetics_1view",
             "table": "sandbox/nonlocal",
@@ -227,34 +200,13 @@ def _bundle_one(source: Path, run: dict[str, Any], results: dict[str, Any]) -> d
             "videos": VAL,
         },
         "measured": {key: run[key] for key in ("top1", "top5")},
-        "proof": proof,
-        "default": True,
         "notes": f"Seed {run['seed']}. Knows the classes of the rendered sandbox videos and nothing of real actions.",
     }
 
 
-def _rewrite_manifest(path: Path, entries: dict[str, Any]) -> None:
-    """Replace this script's part of checkpoints.yaml, or append it; what fails the schema is not kept."""
-    text = path.read_text()
-    if BEGIN in text:
-        before, _, rest = text.partition(BEGIN)
-        text = before + rest.partition(END)[2]
-    block = yaml.safe_dump(entries, sort_keys=False, width=120)
-    new = path.with_suffix(".new.yaml")
-    try:
-        new.write_text(f"{text}{BEGIN}{textwrap.indent(block, '  ')}{END}")
-        read_manifest(new)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def _rewrite_table(path: Path, results: dict[str, Any]) -> None:
-    """Put this script's table into the sandbox's group, in place of an earlier one."""
-    document = yaml.safe_load(path.read_text()) if path.exists() else {"tables": []}
-    kept = [table for table in document["tables"] if table["id"] != "nonlocal"]
+def _table(results: dict[str, Any]) -> dict[str, Any]:
     percent = {"unit": "percent", "higher_is_better": True}
-    table = {
+    return {
         "id": "nonlocal",
         "title": "A small I3D on rendered videos, without and with two non-local blocks",
         "task": "video classification",
@@ -263,8 +215,8 @@ def _rewrite_table(path: Path, results: dict[str, Any]) -> None:
         "data": "sandbox_kinetics",
         "protocol": "the middle clip, the centre crop",
         "description": DESCRIPTION,
-        "source": f"benchmarks/sandbox/nonlocal.py: {TRAIN} training and {VAL} validation videos, "
-        f"{results['epochs']} epochs, mean and standard deviation over {_seeds(results)}",
+        "source": f"benchmarks/sandbox/{SCRIPT}: {TRAIN} training and {VAL} validation videos, "
+        f"{results['epochs']} epochs, mean and standard deviation over {seeds(results)}",
         "note": "The bundled weights are those of the first seed, by rule and not by score.",
         "metrics": {"top1": percent, "top5": dict(percent)},
         "rows": [
@@ -279,16 +231,6 @@ def _rewrite_table(path: Path, results: dict[str, Any]) -> None:
             for name, row in ROWS.items()
         ],
     }
-    document["tables"] = sorted([*kept, table], key=lambda table: table["id"])
-    write_whole(path, yaml.safe_dump(document, sort_keys=False, width=120).encode())
-
-
-def _seeds(results: dict[str, Any]) -> str:
-    return "seeds " + ", ".join(str(seed) for seed in sorted({run["seed"] for run in results["runs"]}))
-
-
-def _json(results: dict[str, Any]) -> bytes:
-    return (json.dumps(results, indent=1) + "\n").encode()
 
 
 def main() -> None:
@@ -314,7 +256,7 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         runs = list(pool.map(partial(train, settings), todo))
     results = {"epochs": options.epochs, "data": DESCRIPTION, **about(), "summary": summary(runs), "runs": runs}
-    write_whole(options.out / "results.json", _json(results))
+    write_whole(options.out / "results.json", as_json(results))
     for name, scores in results["summary"].items():
         print(name, {key: f"{value['mean']} +- {value['std']}" for key, value in scores.items()})
     if options.bundle:

@@ -354,9 +354,9 @@ def tiny(
     width: int = 16,
     projection: int = 64,
     batch: int = 16,
-    iterations: int = 1000,
+    iterations: int = 1200,
     size: int | None = None,
-    references: int = 7,
+    references: int = 4,
     topk: int = 5,
     warmup: int = 0,
     offset: float = OFFSET,
@@ -397,7 +397,8 @@ def tiny(
         stride=stride,
     )
     localizer = Localizer(grid, grid // 3, widths=(64, 32), kernel=min(4, (grid // 3 + 1) // 2))
-    spec = SPEC.replace(crop=crop, short_side=(128, 128), test_crop=crop, test_short_side=128)
+    side = max(128, crop)
+    spec = SPEC.replace(crop=crop, short_side=(side, side), test_crop=crop, test_short_side=side)
     recipe = _recipe(replace(RECIPE, rate=2e-3, batch=batch, iterations=iterations), learning_rate)
     return TimeCycle(
         encoder,
