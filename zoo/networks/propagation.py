@@ -16,8 +16,13 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 
-# MiB of scores at a time. A processor wants them in its cache; a GPU wants few and large products.
+# MiB of scores at a time: a processor wants them in its cache, a GPU wants few and large products.
 _BUDGET = {"cpu": 16, "cuda": 512}
+_SCORE_BYTES = 8  # the product in float32 and its softmax, or the product in half precision, which takes less
+# Side of a square of queries that share one window of keys, which is that much larger than the circle of each.
+_TILE = {"cpu": 16, "cuda": 32}
+# Pieces that a row is cut into to find its largest values, and how many times k a piece must be to be worth it.
+_PIECES, _WORTH = 8, 4
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,6 @@ class Propagator:
     """
 
     def __init__(self, settings: Propagation, first_features: Tensor, first_labels: Tensor) -> None:
-        self.settings = settings
         if first_features.ndim != 3 or first_labels.ndim != 3 or not first_labels.numel() or not first_features.numel():
             raise ZooError(
                 f"Propagator: features {tuple(first_features.shape)} and labels {tuple(first_labels.shape)} of the "
@@ -100,17 +104,18 @@ class Propagator:
                 f"Propagator: the first frame's features have {tuple(first_features.shape[1:])} cells (h, w), its "
                 f"labels {tuple(first_labels.shape[1:])}. Bring the labels to the size of the features."
             )
+        self.settings = settings
         self.number = 0  # of the next frame
-        self.shape = first_features.shape
-        _, self.h, self.w = self.shape
+        self.shape, self.device = first_features.shape, first_features.device
+        channels, self.h, self.w = self.shape
         self.cells = self.h * self.w
-        self.device = first_features.device
-        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        self._type = half if settings.half else torch.float32
+        kind = self.device.type
+        self._budget = (settings.budget or _BUDGET.get(kind, _BUDGET["cpu"])) * 2**20
+        half = torch.float16 if kind == "cuda" else torch.bfloat16
         # Slot 0 is the first frame, slot 1 + j % references is frame j.
-        slots = 1 + settings.references
-        self._keys = torch.empty(slots, self.h, self.w, self.shape[0], dtype=self._type, device=self.device)
-        self._labels = torch.empty(slots, self.cells, len(first_labels), device=self.device)
+        slots, dtype = 1 + settings.references, half if settings.half else torch.float32
+        self._keys = torch.zeros(slots, self.h, self.w, channels, dtype=dtype, device=self.device)
+        self._labels = torch.zeros(slots, self.cells, len(first_labels), device=self.device)
         self._keys[0] = self._normalize(first_features)
         self._labels[0] = first_labels.to(self.device, torch.float32).flatten(1).T
 
@@ -127,120 +132,138 @@ class Propagator:
         Raises:
             ZooError: for features of another shape or on another device than the first frame's.
         """
-        if features.shape != self.shape or features.device != self.device:
-            raise ZooError(
-                f"Propagator.step: frame {self.number} has features {tuple(features.shape)} on {features.device}, the "
-                f"first frame had {tuple(self.shape)} on {self.device}. All frames of a video must be alike."
-            )
+        settings = self.settings
         query = self._normalize(features)
-        if self.settings.joint and self.number == 0:
+        if settings.joint and self.number == 0:
             labels = self._labels[0]
         else:
-            weights, ids = self._neighbours(query)
-            # Sums the labels that the neighbours' rows of one long table hold, without a copy of each.
-            labels = F.embedding_bag(ids, self._labels.flatten(0, 1), per_sample_weights=weights, mode="sum")
-            if self.settings.rescale:
+            weights, places = self._neighbours(query)
+            # A weighted sum of rows of one long table, which copies none of them.
+            labels = F.embedding_bag(places, self._labels.flatten(0, 1), per_sample_weights=weights, mode="sum")
+            if settings.rescale:
                 labels = stretch(labels)
-        if self.settings.references:
-            slot = 1 + self.number % self.settings.references
+        if settings.references:
+            slot = 1 + self.number % settings.references
             self._keys[slot] = query
             self._labels[slot] = labels
         self.number += 1
-        return labels.T.reshape(-1, self.h, self.w).clone()
+        return labels.T.clone(memory_format=torch.contiguous_format).view(-1, self.h, self.w)
 
     @torch.no_grad()
     def neighbours(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What the next frame would sum up: weights and places, ``[h * w, n]`` each; nothing is changed.
+        """What the next frame would sum up: weights and places ``[h * w, n]``. Changes nothing.
 
         A place is ``slot * h * w + row * w + column``, where slot 0 is the first frame and slot ``1 + j % references``
-        is frame j. In early frames n is smaller or places come twice: copies of the first frame are slot 0.
+        is frame j. Copies of the first frame, which stand for what precedes it, are slot 0 as well.
+
+        Args:
+            features: ``[C, h, w]`` of the next frame.
         """
         return self._neighbours(self._normalize(features))
 
     def _normalize(self, features: Tensor) -> Tensor:
-        """Unit features ``[h, w, C]`` in the type that they are multiplied in."""
-        return F.normalize(features.float(), dim=0, eps=1e-12).permute(1, 2, 0).to(self._type)
+        """Unit features ``[h, w, C]``, float32."""
+        if features.shape != self.shape or features.device != self.device:
+            raise ZooError(
+                f"Propagator: frame {self.number} has features {tuple(features.shape)} on {features.device}, the first "
+                f"frame had {tuple(self.shape)} on {self.device}. All frames of a video must be alike."
+            )
+        return F.normalize(features.float(), dim=0, eps=1e-12).permute(1, 2, 0).contiguous()
 
     def _neighbours(self, query: Tensor) -> tuple[Tensor, Tensor]:
         settings = self.settings
-        copies = max(0, settings.references - self.number)
-        recent = min(self.number, settings.references)
-        query = (query.float() / settings.temperature).to(self._type)
-        weights, ids = [], []
-        out: tuple[list[Tensor], list[Tensor]] = ([], [])
-        where = []
+        query = (query / settings.temperature).to(self._keys.dtype)
+        recent, copies = min(self.number, settings.references), max(0, settings.references - self.number)
+        # What to look into: slots from, to (exclusive), whether held to the radius, how many copies of each there are.
+        looks = [(0, 1, False, 1), (0, 1, True, copies), (1, 1 + recent, True, 1)]
+        if settings.radius is None:
+            looks = [(0, 1, False, 1 + copies), (1, 1 + recent, False, 1)]
+        looks = [look for look in looks if look[0] < look[1] and look[3]]
+        weights = places = None
         for rows, columns in self._tiles():
-            part = query[rows, columns]
-            found = [self._search(part, 0, 1, rows, columns, masked=False)]
-            if copies and settings.joint and settings.radius is not None:  # copies are masked, the first frame is not
-                found += [self._search(part, 0, 1, rows, columns, masked=True)] * copies
-            elif copies and settings.joint:
-                found += found * copies
-            elif copies and settings.radius is None:
-                found[0] = (found[0][0] * (1 + copies), found[0][1])
-            elif copies:
-                value, place = self._search(part, 0, 1, rows, columns, masked=True)
-                found.append((value * copies, place))
-            if recent:
-                found.append(self._search(part, 1, 1 + recent, rows, columns, masked=settings.radius is not None))
-            value, place = (torch.cat(parts, dim=1) for parts in zip(*found, strict=True))
-            if settings.joint:
-                value, best = value.topk(min(settings.topk, value.shape[1]), dim=1)
-                value, place = value.softmax(dim=1), place.gather(1, best)
-            else:
-                value = value / (1 + settings.references)
-            out[0].append(value)
-            out[1].append(place)
-            where.append((rows, columns))
-        weights = out[0][0].new_empty(self.h, self.w, out[0][0].shape[1])
-        ids = out[1][0].new_empty(weights.shape)
-        for (rows, columns), value, place in zip(where, *out, strict=True):
-            shape = weights[rows, columns].shape
-            weights[rows, columns], ids[rows, columns] = value.view(shape), place.view(shape)
-        return weights.flatten(0, 1), ids.flatten(0, 1)
+            tile = self._look(query, rows, columns, looks)
+            if weights is None:
+                weights, places = (x.new_empty(self.h, self.w, x.shape[1]) for x in tile)
+            for whole, part in zip((weights, places), tile, strict=True):
+                whole[rows, columns] = part.view_as(whole[rows, columns])
+        return weights.flatten(0, 1), places.flatten(0, 1)
 
     def _tiles(self) -> Iterator[tuple[slice, slice]]:
-        """Rectangles of query cells, so small that their scores against one reference keep to the budget."""
-        budget = self.settings.budget or _BUDGET.get(self.device.type, _BUDGET["cpu"])
-        cells = max(1, budget * 2**20 // (8 * self.cells))
-        if self.settings.radius is not None:
-            side = max(1, min(16, math.isqrt(cells)))
-            height, width = side, side
+        """Rectangles of queries: whole rows or parts of one, or squares where there is a radius."""
+        count = max(1, self._budget // (_SCORE_BYTES * self.cells))  # whose scores against one slot keep to the budget
+        if self.settings.radius is None:
+            height, width = max(1, count // self.w), min(self.w, count)
         else:
-            height, width = max(1, cells // self.w), min(self.w, cells)
+            height = width = min(math.isqrt(count), _TILE.get(self.device.type, _TILE["cpu"]))
         for y in range(0, self.h, height):
             for x in range(0, self.w, width):
                 yield slice(y, min(y + height, self.h)), slice(x, min(x + width, self.w))
 
-    def _search(
-        self, query: Tensor, start: int, stop: int, rows: slice, columns: slice, *, masked: bool
+    def _look(
+        self, query: Tensor, rows: slice, columns: slice, looks: list[tuple[int, int, bool, int]]
     ) -> tuple[Tensor, Tensor]:
-        """The best matches of a tile of queries in the slots from ``start`` to ``stop``: values and places [Q, n]."""
-        settings = self.settings
-        top, left, bottom, right = 0, 0, self.h, self.w
-        if masked:
-            reach = math.ceil(settings.radius) - 1
-            top, bottom = max(0, rows.start - reach), min(self.h, rows.stop + reach)
-            left, right = max(0, columns.start - reach), min(self.w, columns.stop + reach)
-        y = torch.arange(top, bottom, device=self.device)
-        x = torch.arange(left, right, device=self.device)
-        if masked:
-            dy = (torch.arange(rows.start, rows.stop, device=self.device)[:, None] - y)[:, None, :, None]
-            dx = (torch.arange(columns.start, columns.stop, device=self.device)[:, None] - x)[None, :, None, :]
-            hidden = (dy**2 + dx**2 >= settings.radius**2).view(query.shape[0] * query.shape[1], -1)
-        cell = (y[:, None] * self.w + x).flatten()
+        """Weights and places ``[Q, n]`` of the neighbours of a tile of Q queries."""
         values, places = [], []
-        for slot in range(start, stop):
-            keys = self._keys[slot, top:bottom, left:right].reshape(-1, self.shape[0])
-            scores = (query.reshape(-1, self.shape[0]) @ keys.T).float()
-            if masked:
-                scores.masked_fill_(hidden, -torch.inf)
-            if not settings.joint:
-                scores = scores.softmax(dim=1)
-            value, index = largest(scores, settings.topk)
+        with torch.autocast(self.device.type, enabled=False):  # half precision is for the settings to say
+            for start, stop, masked, copies in looks:
+                value, place = self._search(query, rows, columns, start, stop, masked)
+                if self.settings.joint:  # copies compete with one another
+                    value, place = value.repeat(1, copies), place.repeat(1, copies)
+                else:
+                    value = value * (copies / (1 + self.settings.references))
+                values.append(value)
+                places.append(place)
+        value, place = torch.cat(values, dim=1), torch.cat(places, dim=1)
+        if self.settings.joint:
+            value, best = value.topk(self.settings.topk, dim=1)
+            value, place = value.softmax(dim=1), place.gather(1, best)
+        return value, place
+
+    def _search(
+        self, query: Tensor, rows: slice, columns: slice, start: int, stop: int, masked: bool
+    ) -> tuple[Tensor, Tensor]:
+        """The best of the slots from ``start`` to ``stop`` for a tile: values and places ``[Q, multiple of topk]``.
+
+        Values are the weights of a softmax over each slot or, if joint, scores.
+        """
+        joint, topk = self.settings.joint, self.settings.topk
+        tile = query[rows, columns].flatten(0, 1)
+        y, x, hidden = self._window(rows, columns) if masked else (slice(0, self.h), slice(0, self.w), None)
+        height, width = y.stop - y.start, x.stop - x.start
+        cells = height * width
+        each = cells * (_SCORE_BYTES * len(tile) + masked * tile.shape[1] * tile.element_size())
+        group = max(1, self._budget // each)  # slots at a time
+        values, places = [], []
+        for first in range(start, stop, group):
+            keys = self._keys[first : min(first + group, stop), y, x].reshape(-1, tile.shape[1])
+            scores = (tile @ keys.T).unflatten(1, (-1, cells))
+            if hidden is not None:
+                scores.masked_fill_(hidden[:, None], -torch.inf)
+            scores = scores.flatten(1) if joint else scores.softmax(2, dtype=torch.float32).flatten(0, 1)
+            value, index = largest(scores, topk)
+            missing = topk - value.shape[1]  # a map or a window of fewer cells than topk
+            value = F.pad(value.float(), (0, missing), value=-torch.inf if joint else 0.0).view(len(tile), -1)
+            index = F.pad(index, (0, missing)).view(len(tile), -1)
+            if joint:
+                slot, index = first + index // cells, index % cells
+            else:
+                slot = first + torch.arange(index.shape[1], device=self.device) // topk
+            row, column = y.start + index // width, x.start + index % width
             values.append(value)
-            places.append(cell[index] + slot * self.cells)
+            places.append((slot * self.h + row) * self.w + column)
         return torch.cat(values, dim=1), torch.cat(places, dim=1)
+
+    def _window(self, rows: slice, columns: slice) -> tuple[slice, slice, Tensor]:
+        """Rows and columns that a tile's circles reach, and ``[Q, window cells]`` True where a cell is out of reach."""
+        reach = math.ceil(self.settings.radius) - 1
+        sides, squares = [], []
+        for part, length in ((rows, self.h), (columns, self.w)):
+            side = slice(max(0, part.start - reach), min(length, part.stop + reach))
+            place = torch.arange(length, device=self.device, dtype=torch.float32)
+            sides.append(side)
+            squares.append((place[part, None] - place[side]) ** 2)
+        far = squares[0][:, None, :, None] + squares[1][None, :, None, :] >= self.settings.radius**2
+        return *sides, far.flatten(2).flatten(0, 1)
 
 
 def stretch(labels: Tensor) -> Tensor:
@@ -251,22 +274,20 @@ def stretch(labels: Tensor) -> Tensor:
 
 
 def largest(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest values of each row of ``[Q, N]``, descending, and their columns (fewer if N < k).
+    """The k largest values of each row of ``[Q, N]``, descending, and their columns; N of them if N < k.
 
-    A long row is cut into pieces that are compared element by element, which vectorises; the k largest can only stand
-    in the k columns of pieces with the largest maxima, so that the selection runs over a small part of the row.
+    A long row is cut into pieces, which are compared element by element: fast on vector units. The k largest stand in
+    the k columns of pieces with the largest maxima, so that the selection proper runs over a small part of the row.
     """
     count, length = x.shape
     k = min(k, length)
-    pieces = 16
-    width = length // pieces
-    if width < 4 * k:
+    width = length // _PIECES
+    if width < _WORTH * k:
         return x.topk(k, dim=1)
-    stack = x[:, : pieces * width].unflatten(1, (pieces, width))
-    columns = stack.amax(1).topk(k, dim=1, sorted=False).indices
-    chosen = stack.gather(2, columns[:, None].expand(count, pieces, k)).flatten(1)
-    offsets = torch.arange(pieces, device=x.device)[:, None] * width
-    places = (columns[:, None] + offsets).flatten(1)
-    rest = torch.arange(pieces * width, length, device=x.device).expand(count, -1)
-    values, best = torch.cat([chosen, x[:, pieces * width :]], dim=1).topk(k, dim=1)
-    return values, torch.cat([places, rest], dim=1).gather(1, best)
+    main = _PIECES * width
+    stack = x[:, :main].unflatten(1, (_PIECES, width))
+    columns = stack.amax(1).topk(k, dim=1, sorted=False).indices[:, None].expand(-1, _PIECES, -1)
+    values, best = torch.cat([stack.gather(2, columns).flatten(1), x[:, main:]], dim=1).topk(k, dim=1)
+    places = columns + torch.arange(0, main, width, device=x.device)[:, None]
+    rest = torch.arange(main, length, device=x.device).expand(count, -1)
+    return values, torch.cat([places.flatten(1), rest], dim=1).gather(1, best)
