@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import zoo
 from zoo.data.kinetics import SandboxKinetics
 from zoo.data.loader import TrainClips
+from zoo.data.sandbox.correspondence import CLIP_FRAMES, render_vlog
+from zoo.data.sandbox.scenes import HEIGHT, WIDTH
 from zoo.errors import WeightsError
 from zoo.hub.manifest import read_manifest
 
@@ -47,6 +50,36 @@ def test_clips_from_memory_are_the_datamodules(script, kinetics_root, tmp_path):
         expected, got = from_files[key], from_memory[key]
         assert torch.equal(got.pop("clips"), expected.pop("clips"))
         assert got == expected
+
+
+def test_past_and_target_from_memory_are_the_datamodules(tmp_path):
+    """Frames, window and all: the decoded videos stand for the files."""
+    script = _script("time_cycle")
+    spec = zoo.create("time_cycle_tiny").spec
+    root = render_vlog(tmp_path / "vlog", 2, 2)
+    data = script.RememberedVlog(root, spec, batch_size=2, num_workers=0, seed=5)
+    script.remember(data, tmp_path / "videos.npy")
+    data.videos = np.load(tmp_path / "videos.npy")
+    assert data.videos.shape == (2, CLIP_FRAMES, HEIGHT, WIDTH, 3)
+    from_files = TrainClips(data.records("train"), spec, seed=5)
+    from_memory = script.RememberedClips(from_files.records, spec, 5, data.videos)
+    for key in ((0, 0), (0, 1), (1, 7)):
+        expected, got = from_files[key], from_memory[key]
+        assert torch.equal(got.pop("clips"), expected.pop("clips"))
+        assert got == expected
+    (batch,) = data.train_dataloader()
+    assert batch["clips"].shape == (2, 3, spec.frames + 2, spec.crop, spec.crop)
+
+
+def test_tables_replace_those_of_the_same_id_alone(script, tmp_path):
+    path = tmp_path / "sandbox.yaml"
+    path.write_text((REPOSITORY / "benchmarks/tables/sandbox.yaml").read_text())
+    before = {table["id"]: table for table in yaml.safe_load(path.read_text())["tables"]}
+    for title in ("first", "second"):
+        script.rewrite_tables(path, [{"id": "a_table", "title": title}])
+    after = {table["id"]: table for table in yaml.safe_load(path.read_text())["tables"]}
+    assert after.pop("a_table")["title"] == "second"
+    assert after == before
 
 
 def test_entries_replace_earlier_ones_and_a_wrong_one_is_not_kept(script, tmp_path):
