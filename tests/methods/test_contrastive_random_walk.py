@@ -131,6 +131,18 @@ def test_it_trains_and_its_rate_falls_towards_the_end():
     assert {"train_loss", "walks_home"} <= set(trainer.callback_metrics)
 
 
+def test_half_precision_reads_the_same_pixels():
+    torch.manual_seed(0)
+    model = small()
+    clips = torch.rand(1, 3, 4, 256, 256)
+    torch.manual_seed(1)
+    exact = model.samples(clips)
+    torch.manual_seed(1)
+    assert model.samples(clips.bfloat16()).dtype == torch.bfloat16
+    torch.manual_seed(1)
+    torch.testing.assert_close(model.samples(clips.bfloat16()).float(), exact, atol=0.01, rtol=0)
+
+
 def test_features_are_the_third_stages_and_propagation_is_the_walks():
     model = zoo.create("contrastive_random_walk")
     assert (model.encoder.channels, model.encoder.stride) == (256, 8)

@@ -63,14 +63,15 @@ def grid_patches(
     """
     size = clips.shape[-1]
     corners = patch_corners(size, patch, stride, clips.device)
-    line = (torch.arange(patch, device=clips.device, dtype=clips.dtype) + 0.5) / patch  # pixels' centres
-    frame_boxes, patch_boxes = frame_boxes.to(clips.dtype), patch_boxes.to(clips.dtype)
+    line = (torch.arange(patch, device=clips.device) + 0.5) / patch  # pixels' centres
     # [B, T, N, 2, patch]: along x and along y, in shares of the patch, of the blown-up frame, of the frame.
     places = patch_boxes[..., :2, None] + patch_boxes[..., 2:, None] * line
     places = (corners[:, :, None] + patch * places) / size
     places = frame_boxes[:, :, None, :2, None] + frame_boxes[:, :, None, 2:, None] * places
     x, y = (2 * places - 1).unbind(3)
     grid = torch.stack(torch.broadcast_tensors(x.unsqueeze(-2), y.unsqueeze(-1)), -1)  # [B, T, N, patch, patch, 2]
-    frames = clips.transpose(1, 2).flatten(0, 1)
+    frames = clips.transpose(1, 2).flatten(0, 1).float()  # half precision would not tell pixels apart
     patches = grid_sample(frames, grid.flatten(0, 1).flatten(1, 2), padding_mode="border", align_corners=False)
-    return patches.unflatten(0, clips.shape[:1] + clips.shape[2:3]).unflatten(3, (-1, patch)).movedim(3, 2)
+    return (
+        patches.to(clips.dtype).unflatten(0, clips.shape[:1] + clips.shape[2:3]).unflatten(3, (-1, patch)).movedim(3, 2)
+    )

@@ -62,7 +62,9 @@ class Localizer(nn.Module):
     def hidden(self, affinities: Tensor) -> Tensor:
         """What the linear layer reads."""
         # Published weights count the frame's cells column by column.
-        columns = affinities.unflatten(1, (self.grid, self.grid)).transpose(1, 2).flatten(1, 2)
+        columns = (
+            affinities.unflatten(1, (self.grid, self.grid)).transpose(1, 2).flatten(1, 2).to(self.conv1.weight.dtype)
+        )
         return leaky_relu(self.conv2(leaky_relu(self.conv1(columns), 0.1)), 0.1).flatten(1)
 
 
@@ -96,7 +98,8 @@ def lattice(theta: Tensor, size: int, offset: float = 1.0) -> Tensor:
 def crop(maps: Tensor, theta: Tensor, size: int, offset: float = 1.0) -> Tensor:
     """``[N, C, size, size]`` read off ``[N, C, H, W]`` at `lattice`'s points, bilinearly; zero outside."""
     with torch.autocast(maps.device.type, enabled=False):
-        return grid_sample(maps.float(), lattice(theta.float(), size, offset), align_corners=True)
+        read = grid_sample(maps.float(), lattice(theta.float(), size, offset), align_corners=True)
+    return read.to(maps.dtype)
 
 
 def soft_inliers(affinities: Tensor, theta: Tensor, grid: int, offset: float = OFFSET) -> Tensor:
