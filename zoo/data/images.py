@@ -63,9 +63,9 @@ def opened(path: Path, formats: Sequence[str] = _FORMATS, error: type[ZooError] 
     Raises:
         ZooError: ``error``, naming the file: there is none, it is of another format, broken, or absurdly large.
     """
-    if not path.is_file():
-        raise error(f"there is no file {path}; check the name, or fetch the data set's archive again.")
     try:
+        if not path.is_file():
+            raise error(f"there is no file {path}; check the name, or fetch the data set's archive again.")
         with Image.open(path, formats=formats) as image:
             if image.width * image.height > _MAX_PIXELS:
                 raise error(
