@@ -245,6 +245,8 @@ def _predict(a: argparse.Namespace) -> int:
     if not files:
         return 1
     model = _on_device(zoo.load(a.model, weights=a.weights), a.device)
+    if not hasattr(model, "predict"):
+        raise zoo.ZooError(f"{model.name} predicts no classes; `zoo propagate` carries labels through videos with it.")
     answers = []
     for file in files:
         try:

@@ -31,6 +31,10 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooM
     if str(name).endswith(".ckpt"):
         return _from_lightning(Path(name), arguments)
     model = registry.entry(str(name).partition(".")[0]).name
+    if weights in (None, "default") and "." not in str(name) and not manifest().for_model(model):
+        weights = _on_paper(model).default_weights
+    if weights == "none":
+        return registry.create(model, **arguments).eval()
     if weights is None or weights == "default":
         return _from_checkpoint(model, _named(str(name)), arguments)
     if weights == "imagenet" or str(weights).startswith("timm:"):
@@ -154,8 +158,7 @@ class Info:
 def info(name: str) -> Info:
     """What is known of a model; see `Info`. Nothing is downloaded and no memory is spent on weights."""
     entry = registry.entry(name.partition(".")[0])
-    with torch.device("meta"):
-        module = registry.create(entry.name)
+    module = _on_paper(entry.name)
     spec = module.spec
     parameters, multiply_adds = cost(module, (1, 3, spec.frames, spec.crop, spec.crop))
     options = {p.name: p.default for p in inspect.signature(registry.builder(entry.name)).parameters.values()}
@@ -259,10 +262,15 @@ def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooMod
     return module.eval()
 
 
+def _on_paper(model: str) -> ZooModule:
+    """The model without memory for its weights."""
+    with torch.device("meta"):
+        return registry.create(model)
+
+
 def _converter(model: str) -> Callable[[Mapping[str, Any]], dict[str, Tensor]]:
     """Any published state dict of a model to one under our names (ours are left as they are)."""
-    with torch.device("meta"):
-        module = registry.create(model)
+    module = _on_paper(model)
     ours = set(module.state_dict())
     return lambda state: module.upstream_keys(state) if ours.isdisjoint(state) else dict(state)
 

@@ -74,6 +74,7 @@ class ZooModule(pl.LightningModule):
     name: str = ""
     checkpoint: Checkpoint | None = None
     test_batch_size: int = 1  # what a few gigabytes hold
+    default_weights: str | None = None  # what `zoo.load` takes where nobody published any: "none" or "imagenet"
     image_backbone: str | None = None  # timm's name of the image network whose ImageNet weights it can start from
 
     def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:

@@ -157,7 +157,7 @@ class Correspondence(ZooModule):
     def match(self, source: Tensor, target: Tensor, picture: tuple[int, int]) -> Tensor:
         """`flow` between two frames' features ``[C, h, w]``, for pictures of (height, width)."""
         p = self.propagation
-        flow = correspondence_flow(target, source, topk=p.topk, temperature=p.temperature, radius=p.radius, half=p.half)
+        flow = correspondence_flow(target, source, topk=p.topk, temperature=p.temperature, half=p.half)
         return flow_to_pixels(flow, picture)
 
     # Tests: batches are runs of frames of one sequence, in order (`zoo.data.sequences`).

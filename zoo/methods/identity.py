@@ -15,6 +15,8 @@ from zoo.spec import VideoSpec
 class Identity(Correspondence):
     """Copies the first frame's labels to all others; nothing in it learns."""
 
+    default_weights = "none"
+
     def __init__(self) -> None:
         super().__init__(nn.Identity(), spec=VideoSpec(frames=1, stride=1, clips=1, crops=1))
 

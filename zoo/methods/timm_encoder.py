@@ -16,6 +16,8 @@ from zoo.spec import VideoSpec
 class TimmEncoder(Correspondence):
     """A ResNet of timm's up to its third stage at stride 8; nothing in it learns."""
 
+    default_weights = "imagenet"
+
     def __init__(self, backbone: str, pretrained: bool, propagation: Propagation) -> None:
         from timm.models import get_pretrained_cfg
 
