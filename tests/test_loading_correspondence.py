@@ -1,4 +1,4 @@
-"""Published weights of correspondence, as their authors wrote them, through the hub's own road: fetched and converted."""
+"""Published weights of correspondence, written as their authors wrote them: fetched, checked, converted, equal."""
 
 from __future__ import annotations
 
