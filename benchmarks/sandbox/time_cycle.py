@@ -39,7 +39,7 @@ from zoo.data.sandbox.datamodules import SandboxVlog
 from zoo.data.transforms import crop_view
 from zoo.data.video import VideoReader
 from zoo.files import write_whole
-from zoo.hub.weights import save_weights
+from zoo.hub.weights import load_strict, read_weights, save_weights
 from zoo.reproduce.provenance import about
 from zoo.spec import VideoSpec
 
@@ -151,8 +151,8 @@ def remember(data: SandboxVlog, path: Path) -> None:
 class Curve(pl.Callback):
     """The losses, as means over so many steps each."""
 
-    def __init__(self, every: int = 50) -> None:
-        self.every = every
+    def __init__(self, seed: int, every: int = 50) -> None:
+        self.seed, self.every = seed, every
         self.held: list[dict[str, float]] = []
         self.points: list[dict[str, float]] = []
 
@@ -161,7 +161,7 @@ class Curve(pl.Callback):
         if len(self.held) == self.every:
             means = {key: round(statistics.fmean(one[key] for one in self.held), 4) for key in self.held[0]}
             self.points.append({"step": trainer.global_step, **means})
-            print(f"{module.name}: {self.points[-1]}", flush=True)
+            print(f"{module.name}, seed {self.seed}: {self.points[-1]}", flush=True)
             self.held.clear()
 
 
@@ -200,10 +200,7 @@ def run(settings: Settings, job: tuple[str, int]) -> dict[str, Any]:
     model = zoo.create(BASELINE if row == "identity" else MODEL)
     result: dict[str, Any] = {"script": f"benchmarks/sandbox/{SCRIPT}", "row": row, "model": model.name, "seed": seed}
     if row == "trained":
-        result |= train(settings, model, seed)
-        state = {key: value.contiguous() for key, value in model.state_dict().items()}
-        story = {key: result[key] for key in ("script", "model", "seed", "steps", "precision")}
-        save_weights(record.with_suffix(".safetensors"), state, story)
+        result |= trained(settings, model, record)
     start = time.monotonic()
     result |= score(model.eval(), settings.roots, settings.tests)  # in 32 bits, as everywhere
     result["test_seconds"] = round(time.monotonic() - start, 1)
@@ -212,12 +209,27 @@ def run(settings: Settings, job: tuple[str, int]) -> dict[str, Any]:
     return result
 
 
+def trained(settings: Settings, model: pl.LightningModule, record: Path) -> dict[str, Any]:
+    """Train, or take the weights that an earlier call trained; they and their story lie beside the record."""
+    weights, story = record.with_suffix(".safetensors"), record.with_suffix(".training.json")
+    if story.exists():
+        load_strict(model, read_weights(weights)[0])
+        return json.loads(story.read_text())
+    seed = int(record.stem.rpartition("seed")[2])
+    result = train(settings, model, seed)
+    state = {key: value.contiguous() for key, value in model.state_dict().items()}
+    about_it = {"script": f"benchmarks/sandbox/{SCRIPT}", "model": model.name, "seed": seed}
+    save_weights(weights, state, {**about_it, **{key: result[key] for key in ("steps", "precision")}})
+    write_whole(story, json.dumps(result, indent=1).encode())
+    return result
+
+
 def train(settings: Settings, model: pl.LightningModule, seed: int) -> dict[str, Any]:
     """Train by the model's recipe; returns what there is to tell of it."""
     root = settings.roots["sandbox_vlog"]
     data = RememberedVlog(root, model.spec, model.recipe.batch, num_workers=0, seed=seed)
     data.videos = np.load(settings.out / "videos.npy", mmap_mode="r")
-    curve = Curve()
+    curve = Curve(seed)
     trainer = pl.Trainer(
         accelerator="cpu",
         precision=settings.precision,

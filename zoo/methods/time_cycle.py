@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.errors import WeightsError, ZooError
 from zoo.methods.base import Recipe
@@ -255,8 +256,14 @@ class TimeCycle(Correspondence):
         value = CLIP_NORM if gradient_clip_val is None else gradient_clip_val
         self.clip_gradients(optimizer, value, gradient_clip_algorithm or "norm")
 
-    def configure_optimizers(self) -> Optimizer:
-        return Adam(self.parameters(), lr=self.recipe.rate, betas=BETAS, weight_decay=self.recipe.weight_decay)
+    def configure_optimizers(self) -> Any:
+        recipe = self.recipe
+        optimizer = Adam(self.parameters(), lr=recipe.rate, betas=BETAS, weight_decay=recipe.weight_decay)
+        if recipe.schedule == "constant" and not recipe.warmup:
+            return optimizer
+        steps = self.trainer.estimated_stepping_batches
+        schedule = LambdaLR(optimizer, lambda step: recipe.factor(step / steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 _NORM = r"\.(?:weight|bias|running_mean|running_var|num_batches_tracked)"
@@ -354,7 +361,7 @@ def tiny(
     width: int = 16,
     projection: int = 64,
     batch: int = 16,
-    iterations: int = 1200,
+    iterations: int = 900,
     size: int | None = None,
     references: int = 4,
     topk: int = 5,
@@ -399,7 +406,7 @@ def tiny(
     localizer = Localizer(grid, grid // 3, widths=(64, 32), kernel=min(4, (grid // 3 + 1) // 2))
     side = max(128, crop)
     spec = SPEC.replace(crop=crop, short_side=(side, side), test_crop=crop, test_short_side=side)
-    recipe = _recipe(replace(RECIPE, rate=2e-3, batch=batch, iterations=iterations), learning_rate)
+    recipe = _recipe(replace(RECIPE, rate=2e-3, batch=batch, iterations=iterations, schedule="cosine"), learning_rate)
     return TimeCycle(
         encoder,
         localizer,
