@@ -19,12 +19,6 @@ import numpy as np
 HEIGHT, WIDTH = 128, 160
 TILE = 128  # side of the periodic textures in pixels
 
-# JHMDB's joints; the parent of each (the belly, joint 1, hangs from the root of the body).
-JOINTS = (
-    *("neck", "belly", "head", "right shoulder", "left shoulder", "right hip", "left hip", "right elbow", "left elbow"),
-    *("right knee", "left knee", "right wrist", "left wrist", "right ankle", "left ankle"),
-)
-
 
 @dataclass
 class Scene:
@@ -34,7 +28,7 @@ class Scene:
         frames: uint8 ``[T, H, W, 3]``, RGB.
         objects: uint8 ``[T, H, W]``, number of the annotated body that is seen at a pixel, from 1; 0 elsewhere.
         parts: uint8 ``[T, H, W]``, VIP's class of what is seen of a figure; 0 elsewhere.
-        joints: float32 ``[F, T, 15, 2]``, of the F figures, whether hidden or not.
+        joints: float32 ``[F, T, 15, 2]``, of the F figures, hidden ones too; the order is JHMDB's.
     """
 
     frames: np.ndarray
