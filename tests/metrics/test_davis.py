@@ -168,6 +168,24 @@ def test_all_labels_at_once_equal_each_alone(monkeypatch):
         assert pairs[t, p, k] == ((prediction[t] == p) & (truth[t] == k)).sum()
 
 
+def test_cropping_leaves_contours_and_counts_alone():
+    """Objects that touch borders, cross them from frame to frame, or are not there at all."""
+    generator = np.random.default_rng(1)
+    for rows, columns in ((slice(3, 9), slice(4, 20)), (slice(0, 5), slice(0, 7)), (slice(9, None), slice(12, None))):
+        prediction, truth = np.zeros((2, 4, 15, 25), np.uint8)
+        for maps in (prediction, truth):
+            part = maps[:, rows, columns]
+            part[:] = scribble(generator, part.shape, 3)
+        small = contours.cropped(prediction, truth)
+        assert small[0].size < prediction.size
+        found = (contours.matches(*pair, (3, 3), 2) for pair in ((prediction, truth), small))
+        for whole, cut in zip(*found, strict=True):
+            assert np.array_equal(whole, cut)
+        pair, cut_pair = (contours.overlaps(*maps, (3, 3)) for maps in ((prediction, truth), small))
+        assert np.array_equal(pair.reshape(4, -1)[:, 1:], cut_pair.reshape(4, -1)[:, 1:])  # but for the background
+    assert contours.cropped(np.zeros((2, 9, 9), np.uint8))[0].shape == (2, 1, 1)
+
+
 def test_the_tolerance_is_a_share_of_the_diagonal():
     assert radius(480, 854) == 8
     assert radius(300, 400) == 4  # exactly 0.008 x 500

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.metrics.contours import Matches, matches, overlaps
+from zoo.metrics.contours import Matches, cropped, matches, overlaps
 from zoo.metrics.rows import FRAME, SEQUENCE, FrameRows
 from zoo.metrics.segmentation import (
     boundary,
@@ -73,12 +73,12 @@ class DavisJF(FrameRows):
         """
         frames = self._check(prediction, truth, sequence, frames, length, objects)
         semi = self.task == "semi_supervised"
-        if semi:
-            inner = (frames > 0) & (frames < length - 1)
-            frames, prediction, truth = frames[inner], prediction[inner], truth[inner]
-        if not truth.numel():
+        reach = radius(*truth.shape[1:])
+        p, t = cropped(prediction.cpu().numpy(), truth.cpu().numpy())
+        if semi and not (inner := (frames > 0) & (frames < length - 1)).all():
+            frames, p, t = frames[inner], p[inner.numpy()], t[inner.numpy()]
+        if not t.size:
             return
-        p, t = (np.ascontiguousarray(maps.cpu().numpy()) for maps in (prediction, truth))
         highest = p.max((1, 2))
         limit = objects if semi else MAX_PROPOSALS
         if (highest > limit).any():
@@ -96,7 +96,7 @@ class DavisJF(FrameRows):
             t = np.where(t > objects, np.uint8(0), t)
         labels = (objects, objects) if semi else (max(1, int(highest.max())), objects)
         area = overlaps(p, t, labels)
-        found = matches(p, t, labels, radius(*t.shape[1:]), crossed=not semi)
+        found = matches(p, t, labels, reach, crossed=not semi)
         if semi:
             self._add_own(area, found, sequence, frames.numpy(), length)
         else:
