@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from zoo.data.masks import read_mask
 
+from zoo.data.masks import read_mask
 from zoo.errors import DataError, ZooError
 from zoo.networks import label_maps
+
+_FAR = 1e6  # pixels; no picture is so large, and NaN is no number of them
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,9 @@ class Parts(Carried):
 
     def __init__(self, first: dict[str, Tensor], view: View, device: torch.device) -> None:
         semantic, instances, self.classes = (first[key].to(device) for key in ("semantic", "instances", "classes"))
-        self.view = view
+        self.view, semantic = view, torch.where(semantic == label_maps.VOID, 0, semantic)
         by_class, self.parts = label_maps.mask_to_labels(semantic, view.cells, size=view.size)
-        by_person, self.people = label_maps.mask_to_labels(instances, view.cells, size=view.size)
+        by_person, self.people = label_maps.mask_to_labels(instances, view.cells, size=view.size, void=None)
         if len(self.parts) == 1:
             raise DataError("the first frame shows no body part: its part map is empty, there is nothing to follow.")
         self.labels = torch.cat((by_class, by_person))
@@ -152,7 +154,7 @@ def read_keypoints(path: str | os.PathLike) -> tuple[list[str], np.ndarray]:
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}.") from None
     named = content if isinstance(content, dict) else None
     places = list(content.values()) if named is not None else content
@@ -166,7 +168,7 @@ def _is_place(place: Any) -> bool:
     if place is None:
         return True
     numbers = isinstance(place, list) and len(place) == 2
-    return numbers and all(isinstance(v, int | float) and not isinstance(v, bool) for v in place)
+    return numbers and all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < _FAR for v in place)
 
 
 def _checked(first: Any, picture: tuple[int, int]) -> Tensor:

@@ -32,10 +32,12 @@ class Identity(Correspondence):
 class _Copying(Run):
     def __init__(self, kind: str, first: Any, picture: tuple[int, int]) -> None:
         self.kind, self.first, self.picture = kind, first, picture
+        self.given: Any = None
 
     def step(self, frames: Tensor) -> list[Any]:
-        given = KINDS[self.kind](self.first, View(self.picture, None, self.picture), frames.device).given
-        return [given] * len(frames)
+        if self.given is None:
+            self.given = KINDS[self.kind](self.first, View(self.picture, None, self.picture), frames.device).given
+        return [self.given] * len(frames)
 
 
 class _Staying(Run):

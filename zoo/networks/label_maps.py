@@ -41,14 +41,15 @@ def resize_bilinear(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None].float(), shape, mode="bilinear", align_corners=False)[0]
 
 
-def classes_in(mask: Tensor, *, published: bool = False) -> Tensor:
+def classes_in(mask: Tensor, *, published: bool = False, void: int | None = VOID) -> Tensor:
     """The classes of a mask ``[H, W]`` of whole numbers: ``[K]`` of the mask's type, background (0) first.
 
     Args:
-        mask: ids; 255 belongs to nothing.
+        mask: ids.
         published: go by TimeCycle's rule for coloured pictures, which knows no ids: the other classes in the order of
             their first pixels, row by row, and only those with more than 10 further pixels; the background only if it
             has more than 10. Otherwise 0 and every id that is there, ascending.
+        void: the id that belongs to nothing; None where every id means something.
 
     Raises:
         ZooError: for a mask that is not of two dimensions, of whole numbers, or is empty.
@@ -58,8 +59,8 @@ def classes_in(mask: Tensor, *, published: bool = False) -> Tensor:
     flat = mask.flatten()
     ids, inverse, counts = flat.unique(return_inverse=True, return_counts=True)
     if not published:
-        zero = ids.new_zeros(1)
-        return torch.cat([zero, ids[(ids != 0) & (ids != VOID)]])
+        known = ids != 0 if void is None else (ids != 0) & (ids != void)
+        return torch.cat([ids.new_zeros(1), ids[known]])
     places = torch.arange(len(flat), device=flat.device)
     first = torch.full_like(counts, len(flat)).scatter_reduce(0, inverse, places, "amin")
     order = torch.where(ids == 0, -1, first).argsort()
@@ -68,22 +69,29 @@ def classes_in(mask: Tensor, *, published: bool = False) -> Tensor:
 
 
 def mask_to_labels(
-    mask: Tensor, cells: tuple[int, int], *, size: int | None = None, classes: Tensor | None = None
+    mask: Tensor,
+    cells: tuple[int, int],
+    *,
+    size: int | None = None,
+    classes: Tensor | None = None,
+    void: int | None = VOID,
 ) -> tuple[Tensor, Tensor]:
     """A mask as soft labels.
 
     Args:
-        mask: ``[H, W]`` whole numbers, 0 background, 255 void (counts as background).
+        mask: ``[H, W]`` whole numbers, 0 background.
         cells: ``(h, w)`` of the feature map.
         size: side of the square that frames are resized to; None where they keep their size.
         classes: ``[K]`` the ids of the channels; None: those in the mask (`classes_in`). A pixel of another id belongs
             to no channel.
+        void: the id that counts as background; None where every id means something.
 
     Returns:
         Soft labels ``[K, h, w]`` float32 and the ids ``[K]`` of their channels, of the mask's type.
     """
-    classes = classes_in(mask) if classes is None else classes
-    mask = torch.where(mask == VOID, torch.zeros_like(mask), mask)
+    classes = classes_in(mask, void=void) if classes is None else classes
+    if void is not None:
+        mask = torch.where(mask == void, 0, mask)
     if size is not None:
         mask = resize_nearest(mask, (size, size), centres=True)
     return resize_bilinear(mask == classes[:, None, None], cells), classes
