@@ -204,6 +204,17 @@ def test_instances_without_pixels_or_class_count_for_nothing():
     assert (metric.compute()["ap_r_vol"], metric.compute()["videos"]) == (0, 1)
 
 
+def test_numbers_of_instances_may_be_far_apart():
+    """A table over all numbers up to these would take 72 GB."""
+    classes = torch.zeros(95_001, dtype=torch.int64)
+    classes[90_000], classes[95_000] = 3, 5
+    maps = torch.full((4, 10), 90_000)
+    maps[2:] = 95_000
+    metric = PartAP(thresholds=(0.5,))
+    metric.update(maps, classes, torch.ones(len(classes)), maps, classes, sequence=0, frame=0)
+    assert [c + 1 for c in range(19) if float(metric.table()[c, 0]) == 1] == [3, 5]
+
+
 def test_repeats_and_discarding_of_instances():
     once, twice = PartAP(), PartAP()
     for metric in (once, twice, twice):

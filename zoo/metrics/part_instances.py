@@ -68,10 +68,10 @@ class PartAP(FrameRows):
         """
         where = f"PartAP.update: sequence {sequence}, frame {frame}"
         self._check_run(sequence, torch.tensor([frame]), 1)
-        if prediction_ids.shape != truth_ids.shape or truth_ids.ndim != 2:
+        if prediction_ids.shape != truth_ids.shape or truth_ids.ndim != 2 or not truth_ids.numel():
             raise ZooError(
-                f"{where}: both id maps must be [H, W] of one size, got {tuple(prediction_ids.shape)} and "
-                f"{tuple(truth_ids.shape)}."
+                f"{where}: both id maps must be [H, W] of one size and not empty, got "
+                f"{tuple(prediction_ids.shape)} and {tuple(truth_ids.shape)}."
             )
         p_ids, p_classes = self._check_instances(where, "prediction", prediction_ids, prediction_classes)
         t_ids, t_classes = self._check_instances(where, "truth", truth_ids, truth_classes)
@@ -79,20 +79,23 @@ class PartAP(FrameRows):
         if scores.shape != p_classes.shape or scores.isnan().any():
             raise ZooError(f"{where}: prediction_scores must be one number for each of {len(p_classes)} classes.")
 
-        N, M = len(p_classes), len(t_classes)
-        both = torch.bincount((p_ids * M + t_ids).flatten(), minlength=N * M).view(N, M)
+        # Only ids that have pixels: numbers may be far apart, and a table over all would be as large as their product.
+        (shown, p_at), (named, t_at) = (m.flatten().unique(return_inverse=True) for m in (p_ids, t_ids))
+        p_classes, t_classes, scores = p_classes[shown], t_classes[named], scores[shown]
+        N, M = len(shown), len(named)
+        both = torch.bincount(p_at * M + t_at, minlength=N * M).view(N, M)
         areas, annotated = both.sum(1), both.sum(0)
         either = areas[:, None] + annotated[None] - both
-        rivals = (p_classes[:, None] == t_classes[None]) & (annotated > 0)
+        rivals = p_classes[:, None] == t_classes[None]
         iou = torch.where(rivals, both.double() / either.clamp(min=1), -1.0)
         best = iou.argmax(1, keepdim=True)
         both = torch.where(rivals, both, 0).gather(1, best)[:, 0]
         either = either.clamp(min=1).gather(1, best)[:, 0]
-        ids = ((areas > 0) & (p_classes > 0)).nonzero()[:, 0]
+        of = p_classes > 0
         self._add_entries(
-            sequence, frame, ids, p_classes[ids], torch.ones_like(ids), scores[ids], both[ids], either[ids]
+            sequence, frame, shown[of], p_classes[of], torch.ones_like(shown[of]), scores[of], both[of], either[of]
         )
-        present = torch.bincount(t_classes[annotated > 0], minlength=self.classes + 1)
+        present = torch.bincount(t_classes, minlength=self.classes + 1)
         present[0] = 1  # the row that shows that the frame was there
         kinds = present.nonzero()[:, 0]
         none = torch.zeros_like(kinds)
