@@ -143,6 +143,15 @@ def test_half_precision_reads_the_same_pixels():
     torch.testing.assert_close(model.samples(clips.bfloat16()).float(), exact, atol=0.01, rtol=0)
 
 
+def test_walks_are_of_32_bits_under_mixed_precision():
+    """What rounds to zero in half precision has an infinite loss."""
+    torch.manual_seed(0)
+    nodes = unit(torch.randn(1, 32, 4, 25)).requires_grad_()
+    losses = walk_losses(walks(nodes, temperature=0.01))[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(walk_losses(walks(nodes, temperature=0.01))[0], losses)
+
+
 def test_features_are_the_third_stages_and_propagation_is_the_walks():
     model = zoo.create("contrastive_random_walk")
     assert (model.encoder.channels, model.encoder.stride) == (256, 8)
@@ -155,7 +164,8 @@ def test_features_are_the_third_stages_and_propagation_is_the_walks():
     assert (p.size, p.references, p.topk, p.temperature, p.radius) == (None, 20, 10, 0.05, 12)
     assert p.joint
     assert not p.rescale
-    assert zoo.create("contrastive_random_walk", references=5, topk=3, size=320).propagation.references == 5
+    p = zoo.create("contrastive_random_walk", references=5, topk=3, size=320, radius=5).propagation
+    assert (p.size, p.references, p.topk, p.radius) == (320, 5, 3, 5)
 
 
 def test_older_files_and_foreign_ones():

@@ -93,6 +93,17 @@ def test_affinity_is_of_32_bits_under_mixed_precision():
     torch.testing.assert_close(half.sum(1), torch.ones(2, 3, 3))
 
 
+def test_places_are_of_32_bits_under_mixed_precision():
+    torch.manual_seed(0)
+    x, y, angle = torch.rand(3, 4) - 0.5
+    here, there = transform(x, y, angle), transform(x + 0.01, y, angle + 0.02)
+    found = affinity(unit(torch.randn(4, 16, 3, 3)), unit(torch.randn(4, 16, 9, 9)))
+    exact = alignment(here, there), soft_inliers(found, here, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(alignment(here, there), exact[0])
+        assert torch.equal(soft_inliers(found, here, 9), exact[1])
+
+
 def test_nothing_found_is_everywhere():
     """A crop beside the frame is all zeros, stays so, and is as likely anywhere."""
     maps = torch.rand(1, 4, 6, 6)

@@ -78,11 +78,12 @@ def walks(nodes: Tensor, temperature: float = TEMPERATURE, dropout: float = 0.0)
     """
     there, back = transitions(nodes, temperature, dropout)
     ends = []
-    for length in range(2, len(there) + 1):
-        way = there[0]
-        for step in (*there[1:length], *reversed(back[:length])):
-            way = way @ step
-        ends.append(way)
+    with torch.autocast(nodes.device.type, enabled=False):  # half precision would round small probabilities to none
+        for length in range(2, len(there) + 1):
+            way = there[0]
+            for step in (*there[1:length], *reversed(back[:length])):
+                way = way @ step
+            ends.append(way)
     return ends
 
 
@@ -227,6 +228,7 @@ def contrastive_random_walk(
     size: int | None = None,
     references: int = 20,
     topk: int = 10,
+    radius: float | None = 12,
     learning_rate: float | None = None,
 ) -> ContrastiveRandomWalk:
     """A ResNet-18 at stride 8 whose features correspond over time, trained by walks over patches.
@@ -238,13 +240,20 @@ def contrastive_random_walk(
         size: side that frames are resized to in propagation; None keeps them as they are.
         references: preceding frames that propagation looks into.
         topk: neighbours that it takes from all of them together.
+        radius: in cells, beyond which they are no neighbours, except in the first frame; None for no bound.
         learning_rate: in place of the recipe's own.
     """
     if padding_mode not in ("reflect", "zeros"):
         raise ZooError(f"padding_mode is 'reflect' or 'zeros', not {padding_mode!r}.")
     encoder = FrameEncoder("resnet18", last="layer4", output="layer3", projection=None, padding_mode=padding_mode)
     propagation = Propagation(
-        size=size, references=references, topk=topk, temperature=temperature, radius=12, joint=True, rescale=False
+        size=size,
+        references=references,
+        topk=topk,
+        temperature=temperature,
+        radius=radius,
+        joint=True,
+        rescale=False,
     )
     recipe = RECIPE if learning_rate is None else replace(RECIPE, rate=learning_rate)
     return ContrastiveRandomWalk(

@@ -91,7 +91,9 @@ def lattice(theta: Tensor, size: int, offset: float = 1.0) -> Tensor:
     """
     line = torch.linspace(-1, 1, size, device=theta.device, dtype=theta.dtype)
     y, x = torch.meshgrid(line, line, indexing="ij")
-    points = torch.stack((x, y), -1).view(1, -1, 2) @ theta[:, :, :2].transpose(1, 2) + offset * theta[:, None, :, 2]
+    with torch.autocast(theta.device.type, enabled=False):  # half precision would move points by a tenth of a cell
+        points = torch.stack((x, y), -1).view(1, -1, 2) @ theta[:, :, :2].transpose(1, 2)
+    points = points + offset * theta[:, None, :, 2]
     return points.unflatten(1, (size, size))
 
 
