@@ -15,6 +15,7 @@ import zoo
 from tests.data import trees
 from zoo.data.masks import write_mask
 from zoo.methods.correspondence import Correspondence
+from zoo.methods.scoring import Scores
 from zoo.networks.propagation import Propagation
 from zoo.spec import VideoSpec
 
@@ -229,6 +230,63 @@ def test_identity_of_joints_and_parts(tmp_path):
     scores = test(zoo.load("label_propagation_identity"), vip)
     assert 0 < scores["miou"] < 100
     assert 0 <= scores["ap_r_70"] <= scores["ap_r_30"] <= 100
+
+
+def test_void_of_the_first_frame_and_instance_255(tmp_path):
+    """Pixels of no class are the background's when they are propagated; of instances every number means something."""
+    semantic, instances = torch.zeros(16, 16, dtype=torch.uint8), torch.zeros(16, 16, dtype=torch.int64)
+    semantic[4:12], instances[4:12], semantic[0] = 3, 255, 255
+    truth = {"semantic": semantic, "instances": instances, "classes": torch.tensor([0] * 255 + [3])}
+    batch = {"kind": "parts", "index": 0, "length": 2, "name": "one", "numbers": torch.arange(2), "truth": [truth] * 2}
+    for start in (
+        zoo.load("label_propagation_identity").start,
+        Correspondence(Colours(), spec=VideoSpec(), propagation=Propagation(size=None)).start,
+    ):
+        scores = Scores("parts")
+        scores.update(
+            start("parts", truth, (16, 16)).step(torch.rand(1, 3, 16, 16).mul(255).byte().repeat(2, 1, 1, 1)), batch
+        )
+        assert scores.compute()["ap_r_vol"] > 0
+        assert scores.compute()["videos"] == 1
+
+
+def test_data_without_sequences_is_refused(model, kinetics_root):
+    data = zoo.datamodule("sandbox_kinetics", root=kinetics_root, spec=model.spec, num_workers=0)
+    with pytest.raises(zoo.DataError, match="sandbox_kinetics has none: test on davis2017"):
+        test(model, data)
+
+
+class Learning(Correspondence):
+    """Learns anything, from clips."""
+
+    def __init__(self) -> None:
+        spec = VideoSpec(frames=1, stride=1, crop=16, short_side=(16, 16), test_crop=16, test_short_side=16)
+        super().__init__(nn.Sequential(nn.Conv2d(3, 2, 4, 4), nn.BatchNorm2d(2)), spec=spec)
+
+    def training_step(self, batch, batch_idx):
+        assert self.encoder.training
+        return self(self.normalize(batch["clips"])).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_it_trains_after_a_test_on_labelled_videos_that_hold_none_out(tmp_path, kinetics_root):
+    """The labels are not read and not remembered; what a test leaves behind does not keep the model from training."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/train").symlink_to(kinetics_root / "val")
+    model = Learning().eval()
+    model.propagation = Propagation(size=None)
+    assert test(model, data_of(davis(tmp_path / "davis")))["videos"] == 2
+    data = zoo.datamodule("folder", root=tmp_path / "mine", spec=model.spec, num_workers=0)
+    assert data.classes
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(accelerator="cpu", max_steps=1, **quiet)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(model, data)
+    assert trainer.global_step == 1
+    assert model.labels is None
 
 
 def _rendered(kind: str, folder):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.utils.data import DataLoader
 
 from zoo.data.check import CheckReport, check_records
@@ -89,7 +90,7 @@ class VideoDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Find the videos once, before any worker starts, so that a wrong root is an error at once."""
         self._refuse_classifier(stage)
-        for split in ("train", "val")[: 1 + self.held_out] if stage == "fit" else ("val",):
+        for split in ("train", "val")[: 1 + self._is_validated()] if stage == "fit" else ("val",):
             self.records(split)
         self.unreadable.clear()
 
@@ -141,6 +142,11 @@ class VideoDataModule(pl.LightningDataModule):
             torch.distributed.all_gather_object(gathered, self.unreadable)
             for part in gathered:
                 self.unreadable.update(part)
+
+    def _is_validated(self) -> bool:
+        """Whether training asks for held-out videos: not where there are none, nor for a model without validation."""
+        model = self.trainer.lightning_module if self.trainer else None
+        return self.held_out and (model is None or is_overridden("validation_step", model))
 
     def _refuse_classifier(self, stage: str) -> None:
         """A head that tells classes apart has nothing to learn or to be scored by here."""

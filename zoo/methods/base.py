@@ -143,7 +143,8 @@ class ZooModule(pl.LightningModule):
         """
         if not any(module.training for module in self.modules()):
             self.train()
-        if classes := getattr(self.trainer.datamodule, "classes", None):
+        classes = getattr(self.trainer.datamodule, "classes", None)
+        if classes and getattr(self, "num_classes", None) is not None:
             self.labels = tuple(classes)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

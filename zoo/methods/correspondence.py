@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.data.sequences import FrameSource, frames_of
-from zoo.errors import VideoError, ZooError
+from zoo.errors import DataError, VideoError, ZooError
 from zoo.methods.base import Recipe, ZooModule
 from zoo.methods.carried import KINDS, Carried, View
 from zoo.methods.scoring import Scores
@@ -162,6 +162,16 @@ class Correspondence(ZooModule):
 
     # Tests: batches are runs of frames of one sequence, in order (`zoo.data.sequences`).
 
+    def setup(self, stage: str) -> None:
+        """Refuse data that has no sequences to carry labels through."""
+        super().setup(stage)
+        data = self.trainer.datamodule
+        if stage == "test" and data is not None and not hasattr(data, "kind"):
+            raise DataError(
+                f"{self.name} is tested by labels carried through sequences, and {data.name} has none: test on "
+                "davis2017, davis2016, jhmdb or vip."
+            )
+
     def on_test_start(self) -> None:
         self._scores = self._run = None
 
@@ -179,7 +189,7 @@ class Correspondence(ZooModule):
     def on_test_epoch_end(self) -> None:
         values = self._scores.compute()
         self.log_dict({name: float(value) for name, value in values.items()}, batch_size=1, sync_dist=True)
-        self._run = None
+        self._scores = self._run = None  # a module that stays would be asked for its mode when the model trains
 
 
 class Run:
