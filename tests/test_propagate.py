@@ -131,6 +131,28 @@ def test_wrong_arguments_are_answered_in_a_sentence(clip, first, tmp_path, capsy
     assert not (tmp_path / "o").exists()
 
 
+def test_results_do_not_take_the_place_of_the_video(clip, first, tmp_path, capsys):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(clip.read_bytes())
+    assert main(["propagate", IDENTITY, str(film), "--mask", str(first), "--overlay", str(film)]) == 1
+    assert "the video itself" in capsys.readouterr().err
+    assert film.read_bytes() == clip.read_bytes()
+    root = trees.davis(tmp_path / "DAVIS", {"walk": 3})
+    frames, mask = root / "JPEGImages/480p/walk", str(root / "Annotations/480p/walk/00000.png")
+    assert main(["propagate", IDENTITY, str(frames), "--mask", mask, "--out", str(frames)]) == 1
+    assert "is the folder of the frames" in capsys.readouterr().err
+    trees.picture(frames / "00001.png", 1)
+    assert main(["propagate", IDENTITY, str(frames), "--mask", mask, "--out", str(tmp_path / "o")]) == 1
+    assert "two pictures called 00001" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
+def test_data_without_masks_is_refused(kinetics_root, tmp_path, capsys):
+    data = f"kinetics={kinetics_root}"
+    assert main(["propagate", IDENTITY, "--data", data, "--out", str(tmp_path / "o")]) == 1
+    assert "kinetics has no masks to hand in" in capsys.readouterr().err
+
+
 def test_models_of_other_kinds_are_refused(clip, first, tmp_path, capsys):
     assert main(["propagate", "i3d_tiny", str(clip), "--mask", str(first), "--out", str(tmp_path / "o")]) == 1
     assert "propagates nothing" in capsys.readouterr().err

@@ -19,6 +19,7 @@ import torch
 
 from zoo.data.davis import export_results
 from zoo.data.masks import write_mask
+from zoo.data.sequences import FrameSource, SequenceDataModule
 from zoo.errors import DataError, ZooError
 from zoo.files import require_writable, write_whole
 from zoo.methods.carried import read_keypoints
@@ -67,6 +68,7 @@ def propagate_video(
         require_writable(Path(folder))
     kind = "keypoints" if keypoints is not None else "stripes" if texture else "masks"
     frames, names, waiting = moving(video), [], deque()
+    _must_not_overwrite(frames, out, overlay)
     if keypoints is not None:
         names, first = read_keypoints(keypoints)
     else:
@@ -115,14 +117,15 @@ def propagate_data(
         DataError: a sequence cannot be read; those before it are written.
     """
     _must_correspond(model)
+    if not isinstance(data, SequenceDataModule) or data.kind != "masks":
+        raise ZooError(f"{data.name} has no masks to hand in; davis2017 and davis2016 have.")
     require_writable(Path(out))
     data.setup("predict")
+    model.eval()
     records, done, run = data.records("val"), 0, None
     for batch in data.predict_dataloader():
         if batch["unreadable"]:
             raise DataError(f"{batch['unreadable'][0][1]} {done} sequences before it are written.")
-        if batch["kind"] != "masks":
-            raise ZooError(f"{data.name} has no masks to hand in, but {batch['kind']}.")
         frames = batch["frames"].to(model.device)
         if int(batch["numbers"][0]) == 0:
             run = model.start("masks", batch["truth"][0], tuple(frames.shape[2:]))
@@ -133,6 +136,20 @@ def propagate_data(
             done += 1
             progress(done, len(records))
     return done
+
+
+def _must_not_overwrite(frames: FrameSource, out: str | os.PathLike | None, overlay: str | os.PathLike | None) -> None:
+    """Refuse results that would take the place of the video, or of one another."""
+    if out is not None and frames.pictures:
+        if Path(out).resolve() == frames.path.resolve():
+            raise ZooError(f"--out {out} is the folder of the frames, which the results would overwrite; name another.")
+        if len(set(frames.names)) < len(frames.names):
+            twice = next(name for name in frames.names if frames.names.count(name) > 1)
+            raise ZooError(
+                f"{frames.path} has two pictures called {twice}: their results would be one file. Rename one."
+            )
+    if overlay is not None and Path(overlay).resolve() == frames.path.resolve():
+        raise ZooError(f"--overlay {overlay} is the video itself, which the film would overwrite; name another file.")
 
 
 def _must_correspond(model: Any) -> None:

@@ -36,5 +36,5 @@ def paint_keypoints(frame: np.ndarray, keypoints: np.ndarray, limbs: Sequence[tu
     for number in np.flatnonzero(there):
         x, y = keypoints[number]
         box = [x - radius, y - radius, x + radius, y + radius]
-        pen.ellipse(box, fill=tuple(int(c) for c in colours[1 + number]), outline=(255, 255, 255))
+        pen.ellipse(box, fill=tuple(int(c) for c in colours[1 + number % 254]), outline=(255, 255, 255))
     return np.asarray(picture)
