@@ -103,6 +103,16 @@ def test_mistakes_are_named_on_stderr(argv, said, capsys, tmp_path, monkeypatch)
     assert "Traceback" not in captured.err
 
 
+def test_what_a_model_cannot_do_is_said_in_a_sentence(kinetics_root, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", "folder", "--data.root", str(kinetics_root), "--trainer.logger", "false"]
+    data += ["--trainer.accelerator", "cpu", "--data.num_workers", "0"]
+    assert main(["fit", "--model", "label_propagation_identity", *data]) == 1
+    assert "label_propagation_identity has nothing to learn" in capsys.readouterr().err
+    assert main(["validate", "--model", "label_propagation_identity", *data]) == 1
+    assert "label_propagation_identity has no validation; `zoo test`" in capsys.readouterr().err
+
+
 def test_a_file_name_is_no_markup(weights, videos, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.chdir(tmp_path)

@@ -16,6 +16,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from zoo import registry
 from zoo.data.catalog import DATA_SETS, datamodule_class
@@ -48,8 +49,15 @@ class ZooCLI(LightningCLI):
             trainer.fit_loop.max_epochs = -1
         return trainer
 
+    def before_fit(self) -> None:
+        """A model that has nothing to learn says so, instead of Lightning of its methods."""
+        if not is_overridden("training_step", self.model):
+            raise ZooError(f"{self._named()} has nothing to learn; `zoo test` measures it as it is.")
+
     def before_validate(self) -> None:
         """An untrained model has nothing to validate; its chance level would look like a result."""
+        if self.subcommand == "validate" and not is_overridden("validation_step", self.model):
+            raise ZooError(f"{self._named()} has no validation; `zoo test` scores it, on davis2017, jhmdb or vip.")
         said = self.config[self.subcommand]
         if said.ckpt_path is None and said.model.init_args.get("weights", "its own") is None:
             raise ZooError(
@@ -58,6 +66,9 @@ class ZooCLI(LightningCLI):
             )
 
     before_test = before_validate
+
+    def _named(self) -> str:
+        return getattr(self.model, "name", "") or type(self.model).__name__
 
 
 def train(argv: list[str]) -> ZooCLI:
