@@ -21,6 +21,7 @@ from zoo.data.transforms import test_views, train_view
 from zoo.errors import DataError, VideoError
 from zoo.spec import VideoSpec
 
+UNLABELLED = -1  # the class number of a video without one
 _PATIENCE = 10  # other videos that training tries in place of one that cannot be decoded
 
 

@@ -26,6 +26,7 @@ from torch.utils.data.distributed import DistributedSampler
 from zoo.data.check import CheckReport, check_records, digest_of
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.images import differing_sizes, find_images, image_size, read_image
+from zoo.data.masks import VOID
 from zoo.data.video import iter_frames, probe
 from zoo.errors import DataError, VideoError
 from zoo.spec import VideoSpec
@@ -33,7 +34,6 @@ from zoo.spec import VideoSpec
 Kind = Literal["masks", "keypoints", "parts", "frames"]
 Truth = dict[str, Tensor] | None
 _MAPS = ("mask", "semantic", "instances")  # truths that are as large as their frame
-_VOID = 255
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ def _labels_something(truth: Truth) -> bool:
     if "keypoints" in truth:
         return bool(truth["keypoints"].isfinite().any())
     labels = truth["mask" if "mask" in truth else "semantic"]
-    return bool(((labels != 0) & (labels != _VOID)).any())
+    return bool(((labels != 0) & (labels != VOID)).any())
 
 
 def _owners(lengths: Sequence[int], world_size: int) -> list[int]:

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from zoo.data.folder import find_videos
 from zoo.data.kinetics import Kinetics
-from zoo.data.loader import VideoRecord
+from zoo.data.loader import UNLABELLED, VideoRecord
 from zoo.errors import DataError
 from zoo.spec import VideoSpec
-
-_UNLABELLED = -1
 
 
 class VideoFolder(Kinetics):
@@ -48,7 +46,7 @@ class VideoFolder(Kinetics):
         if folder is None:
             raise DataError(f"{self.root}: no folder {split} with videos of split {split!r}; make one.")
         paths = find_videos(folder)
-        return [VideoRecord(path, _UNLABELLED, path.relative_to(folder).as_posix()) for path in paths], len(paths)
+        return [VideoRecord(path, UNLABELLED, path.relative_to(folder).as_posix()) for path in paths], len(paths)
 
     def _require_videos(self, folder: Path) -> None:
         remedy = (

@@ -24,7 +24,7 @@ import torch
 
 from zoo.data.images import find_frames, find_images
 from zoo.data.listing import plain_name, read_lines
-from zoo.data.masks import read_instances, read_mask
+from zoo.data.masks import VOID, read_instances, read_mask
 from zoo.data.sequences import SequenceDataModule, SequenceRecord, Truth, TruthReader
 from zoo.errors import DataError
 from zoo.spec import VideoSpec
@@ -140,8 +140,8 @@ def read_parts(record: SequenceRecord, numbers: range) -> list[Truth]:
 def _read_frame(path: Path) -> dict[str, torch.Tensor]:
     """What Category_ids (the given path) and Instance_ids say of a frame."""
     semantic = read_mask(path, grey="ids")
-    if np.any((semantic >= len(PART_CLASSES)) & (semantic != 255)):
-        raise DataError(f"{path} holds class {semantic[semantic != 255].max()}; VIP has 0 to {len(PART_CLASSES) - 1}.")
+    if np.any((semantic >= len(PART_CLASSES)) & (semantic != VOID)):
+        raise DataError(f"{path} holds class {semantic[semantic != VOID].max()}; VIP has 0 to {len(PART_CLASSES) - 1}.")
     place = path.parents[2] / "Instance_ids" / path.parent.name / path.name
     instances = read_instances(place)
     classes = read_instance_classes(place.with_suffix(".txt"))

@@ -15,11 +15,9 @@ from pathlib import Path
 
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.listing import place_inside, read_lines
-from zoo.data.loader import VideoRecord
+from zoo.data.loader import UNLABELLED, VideoRecord
 from zoo.errors import DataError
 from zoo.spec import VideoSpec
-
-_UNLABELLED = -1
 
 
 class Vlog(VideoDataModule):
@@ -71,4 +69,4 @@ class Vlog(VideoDataModule):
         else:
             home = place_inside(self.root, text, where)
             place = home / "clip.mp4"
-        return VideoRecord(place, _UNLABELLED, home.relative_to(self.root).as_posix())
+        return VideoRecord(place, UNLABELLED, home.relative_to(self.root).as_posix())
