@@ -30,12 +30,12 @@ def _one_thread() -> Iterator[None]:
 
 
 def video(
-    frames: int, shape: tuple[int, int], *, channels: int = 8, classes: int = 3, seed: int = 0
+    frames: int, shape: tuple[int, int], *, channels: int = 8, classes: int = 3, noise: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """Features ``[T, C, h, w]`` that change slowly, and soft labels ``[K, h, w]`` of the first."""
-    make = torch.Generator().manual_seed(seed)
+    make = torch.Generator().manual_seed(0)
     base = torch.randn(channels, *shape, generator=make)
-    features = base + 0.5 * torch.randn(frames, channels, *shape, generator=make)
+    features = base + noise * torch.randn(frames, channels, *shape, generator=make)
     return features, torch.rand(classes, *shape, generator=make).softmax(0)
 
 
@@ -223,15 +223,22 @@ def test_frames_out_of_the_ring_are_forgotten() -> None:
     assert torch.equal(p1, p2)
 
 
-@pytest.mark.parametrize("options", [{}, {**WALK, "radius": 4.0}], ids=["time_cycle", "random_walk"])
-def test_half_is_close_to_full(options: dict[str, Any]) -> None:
-    features, labels = video(4, (12, 13), channels=64)
-    labels = torch.nn.functional.one_hot(labels.argmax(0), 3).permute(2, 0, 1).float()
-    full, half = (run(Propagation(half=half, **options), features, labels) for half in (False, True))
+@pytest.mark.parametrize(
+    ("options", "off"),
+    [({"temperature": 0.15}, 0.002), ({**WALK, "radius": 4.0}, 0.008)],
+    ids=["time_cycle", "random_walk"],
+)
+def test_half_is_close_to_full(options: dict[str, Any], off: float) -> None:
+    """Twice, and five times, closer than if scores were rounded as they come, far from 0."""
+    features, labels = video(9, (12, 13), channels=64, noise=0.3)
+    engines = [Propagator(Propagation(half=half, **options), features[0], labels) for half in (False, True)]
+    for frame in features[:-1]:
+        full, half = (engine.step(frame) for engine in engines)
     assert full.dtype == half.dtype == torch.float32
     assert not torch.equal(full, half)
-    assert (full - half).abs().mean() < 0.01
-    assert (full.argmax(1) != half.argmax(1)).float().mean() < 0.03
+    torch.testing.assert_close(half, full, atol=0.02, rtol=0)
+    full, half = (engine.neighbours(features[-1])[0].sort(1).values for engine in engines)
+    assert (half - full).abs().sum() / full.sum() < off
 
 
 def test_features_are_taken_as_they_come() -> None:

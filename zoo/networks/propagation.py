@@ -19,6 +19,10 @@ from zoo.errors import ZooError
 # MiB of scores at a time: a processor wants them in its cache, a GPU wants few and large products.
 _BUDGET = {"cpu": 16, "cuda": 512}
 _SCORE_BYTES = 8  # the product in float32 and its softmax, or the product in half precision, which takes less
+# In half precision features get so many channels more. One of them takes a constant off all scores of a query, which no
+# weight depends on: that of its own place in the latest frame. Scores that matter are then near 0, and rounded finely.
+# One would do, but tensor cores want multiples of 8.
+_OFFSET = 8
 # Side of a square of queries that share one window of keys, which is that much larger than the circle of each.
 _TILE = {"cpu": 16, "cuda": 32}
 # Pieces that a row is cut into to find its largest values, and how many times k a piece must be to be worth it.
@@ -115,8 +119,11 @@ class Propagator:
         # Slot 0 is the first frame, slot 1 + j % references is frame j.
         slots, dtype = 1 + settings.references, half if settings.half else torch.float32
         self._keys = torch.zeros(slots, self.h, self.w, channels, dtype=dtype, device=self.device)
+        if settings.half:
+            self._keys = F.pad(self._keys, (0, _OFFSET))
+            self._keys[..., channels] = 1
         self._labels = torch.zeros(slots, self.cells, len(first_labels), device=self.device)
-        self._keys[0] = self._normalize(first_features)
+        self._keys[0, ..., :channels] = self._normalize(first_features)
         self._labels[0] = first_labels.to(self.device, torch.float32).flatten(1).T
 
     @torch.no_grad()
@@ -144,7 +151,7 @@ class Propagator:
                 labels = stretch(labels)
         if settings.references:
             slot = 1 + self.number % settings.references
-            self._keys[slot] = query
+            self._keys[slot, ..., : self.shape[0]] = query
             self._labels[slot] = labels
         self.number += 1
         return labels.T.clone(memory_format=torch.contiguous_format).view(-1, self.h, self.w)
@@ -172,6 +179,11 @@ class Propagator:
 
     def _neighbours(self, query: Tensor) -> tuple[Tensor, Tensor]:
         settings = self.settings
+        if settings.half:
+            latest = 1 + (self.number - 1) % settings.references if self.number and settings.references else 0
+            match = (query * self._keys[latest, ..., : self.shape[0]]).sum(2)
+            query = F.pad(query, (0, _OFFSET))
+            query[..., self.shape[0]] = -match
         query = (query / settings.temperature).to(self._keys.dtype)
         recent, copies = min(self.number, settings.references), max(0, settings.references - self.number)
         # What to look into: slots from, to (exclusive), whether held to the radius, how many copies of each there are.
