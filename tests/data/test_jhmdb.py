@@ -107,6 +107,7 @@ def test_the_skeleton_is_a_tree_from_the_belly():
         (lambda p: scipy.io.savemat(p, {"pos_img": np.array([[{"a": 1}]], dtype=object)}), "found object"),
         (lambda p: scipy.io.savemat(p, {"pos_img": joints(6)}), "annotates 6 frames and .* holds 5"),
         (lambda p: scipy.io.savemat(p, {"pos_img": joints(4) * np.nan}), "nothing to propagate"),
+        (lambda p: scipy.io.savemat(p, {"pos_img": joints(4) + 5000}), "nothing to propagate"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be_costs_its_clip_alone(root, content, words):

@@ -263,7 +263,7 @@ def check_truth(record: SequenceRecord, number: int, truth: Truth, size: tuple[i
                 f"{record.truth[number]} has {width} x {height} pixels, its frame {size[1]} x {size[0]}; frames and "
                 "annotations must be of one resolution."
             )
-    if number == 0 and kind != "frames" and not _labels_something(truth):
+    if number == 0 and kind != "frames" and not _labels_something(truth, size):
         raise DataError(
             f"{record.truth[0] or record.frames[0]}: the first frame of {record.name} shows no labelled object, joint "
             "or part, so there is nothing to propagate."
@@ -298,11 +298,12 @@ def examine(record: SequenceRecord, decode: bool, kind: Kind, read_truth: TruthR
     return {}, digest_of(files)
 
 
-def _labels_something(truth: Truth) -> bool:
+def _labels_something(truth: Truth, size: tuple[int, ...]) -> bool:
     if truth is None:
         return False
     if "keypoints" in truth:
-        return bool(truth["keypoints"].isfinite().any())
+        x, y = truth["keypoints"].unbind(1)
+        return bool(((x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])).any())
     labels = truth["mask" if "mask" in truth else "semantic"]
     return bool(((labels != 0) & (labels != VOID)).any())
 

@@ -67,7 +67,8 @@ class Correspondence(ZooModule):
         size = f"frames of {p.size} x {p.size}" if p.size else "frames as they are"
         near = f" within {p.radius:g} cells" if p.radius else ""
         words = f"{size}; the first frame and the {p.references} before; {p.topk} nearest neighbours{near}"
-        return {**asdict(p), "precision": "32-bit floats", "in_words": words}
+        precision = "32-bit floats" + (", cosines of 16-bit ones" if p.half else "")
+        return {**asdict(p), "precision": precision, "in_words": words}
 
     def seen(self, frames: Tensor) -> Tensor:
         """Frames as the encoder gets them: resized as `Propagation.size` says, normalised.
