@@ -87,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     first.add_argument("--mask", type=Path, metavar="PNG", help="the first frame's objects, by palette number")
     first.add_argument("--keypoints", type=Path, metavar="JSON", help='the first frame: {"head": [x, y], ...}')
     first.add_argument("--data", metavar="NAME=ROOT", help="instead of a video: every sequence of a data set of masks")
+    p.add_argument(
+        "--data-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the data set, such as split=test-dev or resolution=Full-Resolution; repeatable",
+    )
     p.add_argument("--texture", action="store_true", help="paint six stripes on the mask's objects and carry those")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="a palette PNG for every frame, or keypoints.json")
     p.add_argument("--overlay", type=Path, metavar="MP4", help="a film with the result painted over the frames")
@@ -279,7 +286,8 @@ def _propagate(a: argparse.Namespace) -> None:
         )
     if a.video and a.mask is None and a.keypoints is None:
         raise zoo.ZooError("zoo propagate wants the first frame's labels: --mask FILE.png or --keypoints FILE.json.")
-    data = zoo.datamodule(*_assignment(a.data)) if a.data else None
+    options = dict(_assignment(text, "--data-option wants KEY=VALUE, such as split=test-dev") for text in a.data_option)
+    data = zoo.datamodule(*_assignment(a.data), **options) if a.data else None
     model = _on_device(zoo.load(a.model, weights=a.weights), a.device)
     with _progress("sequences" if data else "frames") as progress:
         if data:
@@ -349,11 +357,11 @@ def _reproduce(a: argparse.Namespace) -> int:
     return 1 if found.failed else 0
 
 
-def _assignment(text: str) -> tuple[str, str]:
-    name, equals, root = text.partition("=")
-    if not (name and equals and root):
-        raise zoo.ZooError(f"--data wants NAME=ROOT, such as kinetics=/data/k400, got {text!r}.")
-    return name, root
+def _assignment(text: str, wanted: str = "--data wants NAME=ROOT, such as kinetics=/data/k400") -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise zoo.ZooError(f"{wanted}, got {text!r}.")
+    return name, value
 
 
 def _check(a: argparse.Namespace) -> int:

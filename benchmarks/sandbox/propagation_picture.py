@@ -1,4 +1,4 @@
-"""Draws docs/images/sandbox_propagation.png: what the small TimeCycle and its untrained twin carry through three scenes.
+"""Draws docs/images/sandbox_propagation.png: what the small TimeCycle and its untrained twin carry through scenes.
 
 python benchmarks/sandbox/propagation_picture.py
 """

@@ -138,6 +138,18 @@ def test_labels_that_are_none_are_refused_by_name(model, first, kind, message):
         list(model.propagate(scene(3)[0], first, kind=kind))
 
 
+def test_what_is_wrong_with_the_call_shows_at_once(model):
+    pictures, masks = scene(3)
+    with pytest.raises(zoo.ZooError, match="batch_size of at least 1"):
+        model.propagate(pictures, masks[0], batch_size=-1)
+    with pytest.raises(zoo.VideoError, match=r"nowhere\.mp4"):
+        model.propagate("nowhere.mp4", masks[0])
+    small = np.zeros((HEIGHT, WIDTH), np.uint8)
+    small[0, 0] = 1
+    with pytest.raises(zoo.ZooError, match="too small for a texture"):
+        list(model.propagate(pictures, small, kind="stripes"))
+
+
 def test_a_video_of_one_frame_is_refused(model, tmp_path):
     trees.davis(tmp_path, {"walk": 1})
     with pytest.raises(zoo.VideoError, match="one frame only"):
@@ -151,6 +163,11 @@ def test_flow_points_to_where_a_pixel_was(model):
     assert rebuilt.shape == (2, HEIGHT, WIDTH)
     still = model.flow(earlier, earlier)
     assert still.abs().mean() < rebuilt.abs().mean() + 32
+
+
+def test_identity_has_no_flow():
+    frames = torch.zeros(2, 3, HEIGHT, WIDTH, dtype=torch.uint8)
+    assert not zoo.load("label_propagation_identity").flow(*frames).any()
 
 
 # Scores
@@ -210,6 +227,15 @@ def test_a_sequence_with_a_broken_frame_counts_for_nothing(model, tmp_path):
     assert scores["j_mean"] == pytest.approx(whole["j_mean"])  # both sequences are the same
     assert "scene1" in data.unreadable[1]
     assert "00005.jpg" in data.unreadable[1]
+
+
+def test_a_trainer_predicts_what_propagate_gives(model, tmp_path):
+    pictures = sorted((davis(tmp_path) / "JPEGImages/480p/scene0").iterdir())
+    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    found = [mask for batch in trainer.predict(model, data_of(tmp_path)) for mask in batch["outputs"]]
+    expected = list(model.propagate(pictures[0].parent, tmp_path / "Annotations/480p/scene0/00000.png"))
+    assert len(found) == 12
+    assert all(np.array_equal(a.numpy(), b) for a, b in zip(found, expected, strict=False))
 
 
 def test_frames_are_rebuilt_from_those_before(model, tmp_path):

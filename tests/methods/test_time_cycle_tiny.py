@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 import zoo
-from zoo.data.sandbox.correspondence import render_davis
+from zoo.data.sandbox.correspondence import render_davis, render_vlog
 from zoo.methods.time_cycle import total
 from zoo.networks.moving_patch import Draws
 from zoo.networks.tracker import affinity, alignment, transform
@@ -75,3 +75,29 @@ def test_bundled_weights_carry_masks_better_than_fresh_ones_and_than_staying(tmp
     assert scores["time_cycle_tiny.sandbox"] > 1.3 * max(
         scores["time_cycle_tiny"], scores["label_propagation_identity"]
     )
+
+
+@pytest.mark.slow
+def test_a_run_that_resumes_in_mid_epoch_sees_the_clips_that_were_left(tmp_path):
+    """With a number of epochs, asking for the run's length sets up loaders: not before the resume."""
+    root = render_vlog(tmp_path / "vlog", train=6)
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+
+    class Diary(pl.Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_batch_end(self, trainer, module, outputs, batch, number):
+            self.seen.append((number, batch["index"].tolist()))
+            if number == 0 and not (tmp_path / "kept.ckpt").exists():
+                trainer.save_checkpoint(tmp_path / "kept.ckpt")
+
+    diaries = []
+    for checkpoint in (None, tmp_path / "kept.ckpt"):
+        model, diary = zoo.create("time_cycle_tiny", width=8, projection=8), Diary()
+        data = zoo.datamodule("vlog", root=root, spec=model.spec, batch_size=2, num_workers=0)
+        pl.Trainer(accelerator="cpu", max_epochs=1, callbacks=[diary], **off).fit(model, data, ckpt_path=checkpoint)
+        diaries.append(diary.seen)
+    whole, rest = diaries
+    assert len(whole) == 3
+    assert rest == whole[1:]

@@ -80,6 +80,8 @@ class Stripes(Masks):
     def __init__(self, first: Any, view: View, device: torch.device) -> None:
         self.view, mask = view, _checked(first, view.picture).to(device)
         self.labels, self.classes = label_maps.stripes_to_labels(mask, view.cells, size=view.size)
+        if not self.labels[1:].any():
+            raise ZooError("the mask's object is too small for a texture: it covers no cell of the features by half.")
         self.given = torch.where(mask > 0, self.read(self.labels), 0)
 
 

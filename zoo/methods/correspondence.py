@@ -99,7 +99,6 @@ class Correspondence(ZooModule):
         """
         return Rebuilding(self) if kind == "frames" else Propagating(self, kind, first, picture)
 
-    @torch.inference_mode()
     def propagate(
         self,
         video: str | os.PathLike | Iterable[np.ndarray],
@@ -131,13 +130,19 @@ class Correspondence(ZooModule):
         """
         if kind not in ("masks", "keypoints", "stripes"):
             raise ZooError(f"propagate carries masks, keypoints or stripes, not {kind!r}.")
+        if batch_size is not None and batch_size < 1:
+            raise ZooError(f"propagate wants a batch_size of at least 1, got {batch_size}.")
         if isinstance(first, str | os.PathLike):
             first = KINDS[kind].read_file(first)
+        pictures = moving(video) if isinstance(video, str | os.PathLike) else video
+        return self._propagate(pictures, first, kind, batch_size or self.test_batch_size)  # what is wrong shows at once
+
+    @torch.inference_mode()
+    def _propagate(self, pictures: Iterable[np.ndarray], first: Any, kind: str, size: int) -> Iterator[np.ndarray]:
         was_training, _ = self.training, self.eval()
         try:
             run: Run | None = None
-            pictures = moving(video) if isinstance(video, str | os.PathLike) else video
-            for frames in _batched(pictures, batch_size or self.test_batch_size):
+            for frames in _batched(pictures, size):
                 run = run or self.start(kind, first, tuple(frames.shape[2:]))
                 for output in run.step(frames):
                     yield output.cpu().numpy()
@@ -175,6 +180,16 @@ class Correspondence(ZooModule):
 
     def on_test_start(self) -> None:
         self._scores = self._run = None
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Any]:
+        """What a run of frames turns out to hold: ``outputs``, one a frame, beside ``index`` and ``numbers``.
+
+        There are none of a sequence that could not be read.
+        """
+        if len(batch["frames"]) and int(batch["numbers"][0]) == 0:
+            self._run = self.start(batch["kind"], batch["truth"][0], tuple(batch["frames"].shape[2:]))
+        outputs = self._run.step(batch["frames"]) if len(batch["frames"]) else []
+        return {"index": batch["index"], "numbers": batch["numbers"], "outputs": outputs}
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         if self._scores is None:

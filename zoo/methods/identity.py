@@ -24,6 +24,10 @@ class Identity(Correspondence):
         """Nothing to set."""
         return {"in_words": "the first frame's labels, where they are"}
 
+    def match(self, source: Tensor, target: Tensor, picture: tuple[int, int]) -> Tensor:
+        """No flow: every pixel is where it was."""
+        return target.new_zeros(2, *picture)
+
     def start(self, kind: str, first: Any, picture: tuple[int, int]) -> Run:
         """As `Correspondence.start`."""
         return _Staying() if kind == "frames" else _Copying(kind, first, picture)

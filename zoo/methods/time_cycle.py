@@ -261,8 +261,13 @@ class TimeCycle(Correspondence):
         optimizer = Adam(self.parameters(), lr=recipe.rate, betas=BETAS, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant" and not recipe.warmup:
             return optimizer
-        steps = self.trainer.estimated_stepping_batches
-        schedule = LambdaLR(optimizer, lambda step: recipe.factor(step / steps))
+        trainer = self.trainer
+
+        def factor(step: int) -> float:
+            # Asked for after the start only: asking sets up the loaders, which then would not resume in mid-epoch.
+            return recipe.factor(step / trainer.estimated_stepping_batches if step else 0)
+
+        schedule = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
