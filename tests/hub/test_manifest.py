@@ -48,10 +48,22 @@ def test_every_entry_says_where_it_is_from_and_what_may_be_done_with_it(checkpoi
         assert resource(checkpoint.proof).exists()
 
 
+CORRESPONDENCE = ("time_cycle_r50", "contrastive_random_walk_r18")
+
+
+def test_what_was_published_of_correspondence_is_listed():
+    time_cycle, walk = (manifest().default(model) for model in CORRESPONDENCE)
+    assert time_cycle.source.file == "checkpoint_14.pth.tar"  # the address itself ends with no file's name
+    assert time_cycle.license == "NOASSERTION"
+    assert walk.source.file == "pretrained.pth"
+    assert walk.license == "MIT"
+    assert time_cycle.num_classes is walk.num_classes is None
+
+
 def test_everything_that_was_published_for_non_local_networks_is_listed():
     by = {}
     for checkpoint in manifest().values():
-        if isinstance(checkpoint.source, Upstream):
+        if isinstance(checkpoint.source, Upstream) and checkpoint.model not in CORRESPONDENCE:
             by.setdefault(checkpoint.source.url.split("/")[3], []).append(checkpoint)
     assert {publisher: len(entries) for publisher, entries in by.items()} == {
         "video-nonlocal": 15,

@@ -15,6 +15,7 @@ from zoo.files import NoPlaceError
 from zoo.reproduce import runner
 from zoo.reproduce.evaluate import Settings, evaluate
 from zoo.reproduce.results import Measurement, Report, RowResult
+from zoo.reproduce.tables import Row
 
 ROWS = ["plain", "with a block"]
 
@@ -213,10 +214,8 @@ def test_two_processes_measure_what_one_does(trial, kinetics_root, tmp_path):
     shutil.copytree(kinetics_root, root)
     victim = sorted((root / "val").glob("*/*.mp4"))[3]
     victim.write_bytes(victim.read_bytes()[:300])
-    one, two = (
-        evaluate("i3d_tiny.trial", {}, "sandbox_kinetics", root, Settings(None, 3, 0, "cpu", devices))
-        for devices in (1, 2)
-    )
+    row = Row("plain", True, {}, model="i3d_tiny", weights="i3d_tiny.trial")
+    one, two = (evaluate(row, "sandbox_kinetics", {}, root, Settings(None, 3, 0, "cpu", devices)) for devices in (1, 2))
     assert two.metrics == one.metrics
     assert two.data == one.data
     assert two.unreadable == one.unreadable

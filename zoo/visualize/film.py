@@ -43,6 +43,8 @@ class Film:
     def add(self, picture: np.ndarray) -> None:
         """Append a picture, uint8 ``[H, W, 3]`` RGB; all must be of one size."""
         height, width = (side - side % 2 for side in picture.shape[:2])
+        if not height or not width:
+            raise self._refused(f"pictures of {picture.shape[1]} x {picture.shape[0]} pixels are too small")
         try:
             if self._stream is None:
                 self._stream = self._container.add_stream("libx264", rate=self.rate)
@@ -66,7 +68,7 @@ class Film:
         finally:
             self._temporary.unlink(missing_ok=True)
 
-    def _refused(self, error: Exception) -> ZooError:
+    def _refused(self, error: Exception | str) -> ZooError:
         return ZooError(
             f"the film {self.path} cannot be encoded: {error}. Is PyAV's FFmpeg one with libx264? PyPI's wheels of av "
             "bring it."
