@@ -50,7 +50,16 @@ def test_masks_and_an_overlay(clip, first, tmp_path, capsys):
 
 def test_a_real_encoder_propagates(clip, first, tmp_path):
     save_weights(tmp_path / "w.safetensors", zoo.create("time_cycle_tiny").state_dict())
-    arguments = ["--weights", str(tmp_path / "w.safetensors"), "--mask", str(first), "--out", str(tmp_path / "m")]
+    arguments = [
+        "--size",
+        "64",
+        "--weights",
+        str(tmp_path / "w.safetensors"),
+        "--mask",
+        str(first),
+        "--out",
+        str(tmp_path / "m"),
+    ]
     assert main(["propagate", "time_cycle_tiny", str(clip), *arguments]) == 0
     ids = {int(i) for path in (tmp_path / "m").iterdir() for i in np.unique(read_mask(path))}
     assert ids <= {0, 1, 3}
@@ -114,6 +123,7 @@ def test_a_broken_sequence_is_named(tmp_path, capsys):
         (["--keypoints", "{tmp}/pose.json", "--out", "{tmp}/o"], "keypoints must be"),
         (["--keypoints", "{first}", "--out", "{tmp}/o"], "cannot be read as JSON"),
         (["--mask", "{first}", "--out", "{first}"], "cannot write"),
+        (["--mask", "{first}", "--overlay", "{tmp}/o/film.png"], "an .mp4 file"),
     ],
 )
 def test_wrong_arguments_are_answered_in_a_sentence(clip, first, tmp_path, capsys, arguments, message):

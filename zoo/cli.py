@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="of the data set, such as split=test-dev or resolution=Full-Resolution; repeatable",
     )
+    p.add_argument("--size", type=_positive, help="side of the square that frames are resized to; smaller is faster")
     p.add_argument("--texture", action="store_true", help="paint six stripes on the mask's objects and carry those")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="a palette PNG for every frame, or keypoints.json")
     p.add_argument("--overlay", type=Path, metavar="MP4", help="a film with the result painted over the frames")
@@ -288,7 +289,8 @@ def _propagate(a: argparse.Namespace) -> None:
         raise zoo.ZooError("zoo propagate wants the first frame's labels: --mask FILE.png or --keypoints FILE.json.")
     options = dict(_assignment(text, "--data-option wants KEY=VALUE, such as split=test-dev") for text in a.data_option)
     data = zoo.datamodule(*_assignment(a.data), **options) if a.data else None
-    model = _on_device(zoo.load(a.model, weights=a.weights), a.device)
+    size = {} if a.size is None else {"size": a.size}
+    model = _on_device(zoo.load(a.model, weights=a.weights, **size), a.device)
     with _progress("sequences" if data else "frames") as progress:
         if data:
             count = propagate_data(model, data, a.out, progress)

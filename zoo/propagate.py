@@ -64,6 +64,8 @@ def propagate_video(
         raise ZooError("propagate wants either a mask or keypoints of the first frame.")
     if texture and mask is None:
         raise ZooError("a texture is painted on the objects of a mask; give one.")
+    if overlay is not None and Path(overlay).suffix.lower() != ".mp4":
+        raise ZooError(f"the overlay {overlay} is a film: give it the name of an .mp4 file.")
     for folder in filter(None, (out, overlay and Path(overlay).parent)):
         require_writable(Path(folder))
     kind = "keypoints" if keypoints is not None else "stripes" if texture else "masks"

@@ -12,7 +12,7 @@ import torch
 import zoo
 from zoo.data.sandbox import CLASSES
 from zoo.files import NoPlaceError
-from zoo.reproduce import runner
+from zoo.reproduce import runner, tables
 from zoo.reproduce.evaluate import Settings, evaluate
 from zoo.reproduce.results import Measurement, Report, RowResult
 from zoo.reproduce.tables import Row
@@ -131,7 +131,15 @@ def test_a_copy_that_lacks_few_videos_counts_and_says_so(trial, kinetics_root, t
 )
 def test_how_many_videos_of_kinetics_are_enough(scored, limit, status):
     data = {"scored": scored, "found": scored, "expected": 19_761, "limit": limit}
-    assert runner._verdict(Measurement({}, data, (), {}, None, {}, "CPU", 1.0)) == status
+    (table,) = tables.get("nonlocal/5.2f")
+    assert runner._verdict(Measurement({}, data, (), {}, None, {}, "CPU", 1.0), table) == status
+
+
+def test_a_list_that_was_cut_short_does_not_make_a_part_the_whole():
+    """The copy's own list names two sequences; DAVIS-2017 has thirty."""
+    (table,) = tables.get("time_cycle/2.1")
+    found = Measurement({}, {"scored": 2, "expected": 2, "limit": None}, (), {}, None, {}, "CPU", 1.0)
+    assert runner._verdict(found, table) == "partial: 2 of 30 videos"
 
 
 def test_a_place_that_cannot_be_written_to_is_an_error_before_the_work(trial, kinetics_root, tmp_path, options):

@@ -188,7 +188,7 @@ class Correspondence(ZooModule):
         """
         if len(batch["frames"]) and int(batch["numbers"][0]) == 0:
             self._run = self.start(batch["kind"], batch["truth"][0], tuple(batch["frames"].shape[2:]))
-        outputs = self._run.step(batch["frames"]) if len(batch["frames"]) else []
+        outputs = list(self._run.step(batch["frames"])) if len(batch["frames"]) else []
         return {"index": batch["index"], "numbers": batch["numbers"], "outputs": outputs}
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -200,7 +200,7 @@ class Correspondence(ZooModule):
         if int(batch["numbers"][0]) == 0:
             picture = tuple(batch["frames"].shape[2:])
             self._run = self.start(batch["kind"], batch["truth"][0], picture)
-        self._scores.update(self._run.step(batch["frames"]), batch)
+        self._scores.update(list(self._run.step(batch["frames"])), batch)
 
     def on_test_epoch_end(self) -> None:
         values = self._scores.compute()
@@ -211,8 +211,8 @@ class Correspondence(ZooModule):
 class Run:
     """Something on its way through one video."""
 
-    def step(self, frames: Tensor) -> list[Any]:
-        """What the next frames, uint8 ``[T, 3, H, W]``, turn out to hold: an output for each."""
+    def step(self, frames: Tensor) -> Iterable[Any]:
+        """What the next frames, uint8 ``[T, 3, H, W]``, turn out to hold: an output for each, as they come."""
         raise NotImplementedError
 
 
@@ -224,19 +224,16 @@ class Propagating(Run):
         self.carried: Carried | None = None
         self.propagator: Propagator | None = None
 
-    def step(self, frames: Tensor) -> list[Any]:
-        maps = self.model.features(frames)
-        outputs = []
-        for features in maps:
+    def step(self, frames: Tensor) -> Iterator[Any]:
+        for features in self.model.features(frames):
             if self.propagator is None:
                 view = View(self.picture, self.model.propagation.size, tuple(features.shape[1:]))
                 self.carried = KINDS[self.kind](self.first, view, features.device)
                 self.propagator = Propagator(self.model.propagation, features, self.carried.labels)
+                yield self.carried.given
                 self.propagator.step(features)  # the first frame is propagated too; what is put out is what was given
-                outputs.append(self.carried.given)
             else:
-                outputs.append(self.carried.read(self.propagator.step(features)))
-        return outputs
+                yield self.carried.read(self.propagator.step(features))
 
 
 class Rebuilding(Run):

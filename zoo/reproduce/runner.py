@@ -146,7 +146,7 @@ class _Bench:
         if lacking := sorted({m.measure for m in scored.values()} - set(found.metrics)):
             return RowResult(table, row, f"{FAILED}the model did not log {', '.join(lacking)}", cells, found)
         cells |= {n: found.metrics[m.measure] for n, m in scored.items()}
-        return RowResult(table, row, _verdict(found), cells, found)
+        return RowResult(table, row, _verdict(found, table), cells, found)
 
     def can_measure(self, table: Table, row: Row) -> bool:
         """Whether `run` will have something to measure."""
@@ -201,9 +201,9 @@ class _Bench:
         return self._costs[key]
 
 
-def _verdict(found: Measurement) -> str:
+def _verdict(found: Measurement, table: Table) -> str:
     """Whether a test was on enough of the videos that the official list names; how many, unless it was on all."""
-    scored, expected = found.data["scored"], found.data["expected"]
+    scored, expected = found.data["scored"], max(found.data["expected"], table.videos or 0)
     count = f"{scored} of {expected} videos"
     if found.data["limit"] or scored < ENOUGH * expected:
         return f"{PARTIAL}{count}"

@@ -14,6 +14,7 @@ means all tables of the file. A file looks like this (``?`` marks what may be le
       split: val
       data?: kinetics                # for `zoo.datamodule`: what a row is measured on
       data_options?: {task: masks}   # for the same, beside root and spec
+      videos?: 30                    # in the data set's official list, which a copy's own may have cut short
       protocol?: how the reported numbers were measured
       description?: what the reader must know of the data
       source?: of this table, where it differs from the file's
@@ -100,6 +101,7 @@ class Table:
     rows: tuple[Row, ...]
     data: str | None = None
     data_options: dict[str, Any] = field(default_factory=dict)
+    videos: int | None = None
     protocol: str = ""
     description: str = ""
     paper: str = ""
@@ -169,6 +171,7 @@ def _table(path: Path, values: Any, shared: dict[str, str]) -> Table:
         rows=rows,
         data=entry.get("data", _text, None),
         data_options=entry.get("data_options", _mapping, {}),
+        videos=entry.get("videos", _count, None),
         paper=shared["paper"],
         source=entry.get("source", _text, shared["source"]),
         **{key: entry.get(key, _text) for key in texts},
@@ -248,6 +251,11 @@ def _text(value: Any) -> bool:
 def _boolean(value: Any) -> bool:
     """true or false"""
     return isinstance(value, bool)
+
+
+def _count(value: Any) -> bool:
+    """a positive integer"""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _list(value: Any) -> bool:
