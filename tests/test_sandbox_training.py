@@ -45,7 +45,7 @@ def test_clips_from_memory_are_the_datamodules(script, kinetics_root, tmp_path):
     data = SandboxKinetics(kinetics_root, zoo.create("i3d_tiny").spec)
     script.remember(data, tmp_path / "videos.npy")
     from_files = TrainClips(data.records("train"), data.spec, seed=5)
-    from_memory = script.RememberedClips(from_files.records, data.spec, 5, np.load(tmp_path / "videos.npy"))
+    from_memory = _script("memory").RememberedClips(from_files.records, data.spec, 5, np.load(tmp_path / "videos.npy"))
     for key in ((0, 0), (0, 1), (7, 0), (31, 3)):
         expected, got = from_files[key], from_memory[key]
         assert torch.equal(got.pop("clips"), expected.pop("clips"))
@@ -62,7 +62,7 @@ def test_past_and_target_from_memory_are_the_datamodules(tmp_path):
     data.videos = np.load(tmp_path / "videos.npy")
     assert data.videos.shape == (2, CLIP_FRAMES, HEIGHT, WIDTH, 3)
     from_files = TrainClips(data.records("train"), spec, seed=5)
-    from_memory = script.RememberedClips(from_files.records, spec, 5, data.videos)
+    from_memory = _script("memory").RememberedClips(from_files.records, spec, 5, data.videos)
     for key in ((0, 0), (0, 1), (1, 7)):
         expected, got = from_files[key], from_memory[key]
         assert torch.equal(got.pop("clips"), expected.pop("clips"))

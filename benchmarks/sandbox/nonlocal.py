@@ -30,51 +30,22 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from common import QUIET, REPOSITORY, as_json, bundle_weights, rewrite_manifest, rewrite_tables, seeds, spread
+from memory import Remembered, remember
 
 import zoo
-from zoo.data import sampling
 from zoo.data.kinetics import SandboxKinetics
-from zoo.data.loader import TrainClips, TrainSampler, collate
 from zoo.data.sandbox import DESCRIPTION, TRAIN, VAL, render_kinetics
-from zoo.data.transforms import crop_view
-from zoo.data.video import VideoReader
 from zoo.files import write_whole
 from zoo.hub.weights import save_weights
 from zoo.reproduce.provenance import about
-from zoo.spec import VideoSpec
 
 TWIN, NONLOCAL = "i3d_tiny", "nonlocal_i3d_tiny"
 ROWS = {TWIN: "I3D, tiny", NONLOCAL: "Non-local I3D, tiny"}
 SCRIPT = "nonlocal.py"
 
 
-class RememberedClips(TrainClips):
-    """`TrainClips` out of decoded videos; the same draws give the same clips."""
-
-    def __init__(self, records: list, spec: VideoSpec, seed: int, videos: np.ndarray) -> None:
-        super().__init__(records, spec, seed)
-        self.videos = videos  # uint8 [N, T, H, W, 3], already at the spec's one short side
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        index, epoch = key
-        rng = np.random.default_rng((self.seed, epoch, index))
-        frames, spec = self.videos[index], self.spec
-        chosen = sampling.train_clip(len(frames), spec.frames, spec.stride, rng)
-        sampling.short_side_jitter(spec.short_side, rng)
-        corner = sampling.random_crop(*frames.shape[1:3], spec.crop, rng)
-        clip = crop_view(frames[chosen], corner, spec.crop)
-        return {"clips": clip, "label": self.records[index].label, "index": index, "unreadable": []}
-
-
-class RememberedKinetics(SandboxKinetics):
+class RememberedKinetics(Remembered, SandboxKinetics):
     """The sandbox's datamodule, trained from memory and tested from the files."""
-
-    videos: np.ndarray
-
-    def train_dataloader(self) -> torch.utils.data.DataLoader:
-        data = RememberedClips(self.records("train"), self.spec, self.seed, self.videos)
-        sampler = TrainSampler(data, *self._place(), seed=self.seed)
-        return torch.utils.data.DataLoader(data, self.batch_size, sampler=sampler, collate_fn=collate, drop_last=True)
 
 
 class Curve(pl.Callback):
@@ -108,18 +79,6 @@ class Settings:
     epochs: int
     threads: int
     precision: str
-
-
-def remember(data: SandboxKinetics, path: Path) -> None:
-    """Decode every training video once, whole, at the spec's short side, into one array on disk."""
-    low, high = data.spec.short_side
-    if low != high or data.spec.flip:
-        raise zoo.ZooError("training from memory wants one short side and no mirroring; see RememberedClips.")
-    videos = []
-    for record in data.records("train"):
-        with VideoReader(record.path, threads=1) as video:
-            videos.append(video.read(np.arange(video.frames), short_side=low))
-    np.save(path, np.stack(videos))
 
 
 def train(settings: Settings, run: tuple[str, int]) -> dict[str, Any]:

@@ -30,18 +30,14 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from common import QUIET, REPOSITORY, as_json, bundle_weights, rewrite_manifest, rewrite_tables, seeds, spread
+from memory import Remembered, remember
 
 import zoo
-from zoo.data import sampling
-from zoo.data.loader import TrainClips, TrainSampler, collate
 from zoo.data.sandbox.correspondence import CLIPS, DESCRIPTION, SEQUENCES
 from zoo.data.sandbox.datamodules import SandboxVlog
-from zoo.data.transforms import crop_view
-from zoo.data.video import VideoReader
 from zoo.files import write_whole
 from zoo.hub.weights import load_strict, read_weights, save_weights
 from zoo.reproduce.provenance import about
-from zoo.spec import VideoSpec
 
 SCRIPT = "time_cycle.py"
 MODEL, BASELINE = "time_cycle_tiny", "label_propagation_identity"
@@ -108,44 +104,8 @@ TESTS = {
 }
 
 
-class RememberedClips(TrainClips):
-    """`TrainClips` out of decoded videos; the same draws give the same clips."""
-
-    def __init__(self, records: list, spec: VideoSpec, seed: int, videos: np.ndarray) -> None:
-        super().__init__(records, spec, seed)
-        self.videos = videos  # uint8 [N, T, H, W, 3], already at the spec's one short side and rate
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        index, epoch = key
-        rng = np.random.default_rng((self.seed, epoch, index))
-        frames, spec = self.videos[index], self.spec
-        chosen = sampling.past_and_target(len(frames), rng, spec.frames, spec.stride)
-        sampling.short_side_jitter(spec.short_side, rng)
-        clip = crop_view(frames[chosen], sampling.random_crop(*frames.shape[1:3], spec.crop, rng), spec.crop)
-        return {"clips": clip, "label": self.records[index].label, "index": index, "unreadable": []}
-
-
-class RememberedVlog(SandboxVlog):
+class RememberedVlog(Remembered, SandboxVlog):
     """The sandbox's training videos out of memory."""
-
-    videos: np.ndarray
-
-    def train_dataloader(self) -> torch.utils.data.DataLoader:
-        data = RememberedClips(self.records("train"), self.spec, self.seed, self.videos)
-        sampler = TrainSampler(data, *self._place(), seed=self.seed)
-        return torch.utils.data.DataLoader(data, self.batch_size, sampler=sampler, collate_fn=collate, drop_last=True)
-
-
-def remember(data: SandboxVlog, path: Path) -> None:
-    """Decode every training video once, whole, at the spec's short side, into one array on disk."""
-    low, high = data.spec.short_side
-    if low != high or data.spec.flip:
-        raise zoo.ZooError("training from memory wants one short side and no mirroring; see RememberedClips.")
-    videos = []
-    for record in data.records("train"):
-        with VideoReader(record.path, threads=1) as video:
-            videos.append(video.read(np.arange(video.frames), short_side=low))
-    np.save(path, np.stack(videos))
 
 
 class Curve(pl.Callback):

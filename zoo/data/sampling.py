@@ -125,3 +125,7 @@ def three_crops(height: int, width: int, size: int, crops: int = 3) -> list[tupl
 def _check(n: int) -> None:
     if n < 1:
         raise ValueError(f"a video needs at least one frame to sample from, got {n}")
+
+
+#: How a training clip's frames are chosen, by `VideoSpec.sampling`.
+TRAINING = {"clip": train_clip, "past_and_target": past_and_target}

@@ -30,7 +30,7 @@ def train_view(
     Raises:
         VideoError: the file cannot be decoded, or ``spec.fps`` asks for a rate and the file does not tell its own.
     """
-    sample = sampling.past_and_target if spec.sampling == "past_and_target" else sampling.train_clip
+    sample = sampling.TRAINING[spec.sampling]
     with _open(path, threads) as video:
         n, times = _counted(video, path, spec.fps)
         indices = sample(n, frames=spec.frames, stride=spec.stride, rng=rng)

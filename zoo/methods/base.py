@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.errors import DataError, WeightsError
 from zoo.hub.checkpoint import Checkpoint
@@ -118,6 +120,23 @@ class ZooModule(pl.LightningModule):
             self.trainer.fit_loop.setup_data()
             per_process = self.trainer.train_dataloader.batch_size
         return per_process * self.trainer.world_size * self.trainer.accumulate_grad_batches
+
+    def scheduled(self, optimizer: Optimizer, factor: Callable[[float], float] | None = None) -> dict[str, Any]:
+        """What `configure_optimizers` gives for an optimiser whose rate changes over the run.
+
+        Args:
+            optimizer: with the rate that ``factor`` multiplies.
+            factor: of how much of the run is over, 0 to 1; the recipe's by default.
+        """
+        trainer, factor = self.trainer, factor or self.recipe.factor
+
+        def of_step(step: int) -> float:
+            # The length is asked for after the start only: asking makes Lightning set up its loaders, and loaders that
+            # exist before a checkpoint is restored would not resume where they stopped.
+            return factor(step / trainer.estimated_stepping_batches if step else 0)
+
+        schedule = LambdaLR(optimizer, of_step)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def setup(self, stage: str) -> None:
         """Refuse data whose classes are not the model's, before anything is trained or scored on it."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
-from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.data.transforms import test_views
 from zoo.errors import ZooError
@@ -151,21 +150,14 @@ class VideoClassifier(ZooModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The recipe, its rate scaled linearly with the global batch and its schedule with the run's length."""
-        recipe, trainer = self.recipe, self.trainer
+        recipe = self.recipe
         optimizer = SGD(
             split_weight_decay(self, recipe.weight_decay),
             lr=recipe.rate * self.global_batch / recipe.batch,
             momentum=recipe.momentum,
             nesterov=True,
         )
-
-        def factor(step: int) -> float:
-            # The length is asked for after the start only: asking makes Lightning set up its loaders, and loaders that
-            # exist before a checkpoint is restored would not resume where they stopped.
-            return recipe.factor(step / trainer.estimated_stepping_batches if step else 0)
-
-        schedule = LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.scheduled(optimizer)
 
     @torch.inference_mode()
     def predict(

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
-from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.errors import WeightsError, ZooError
 from zoo.methods.base import Recipe
@@ -166,18 +165,10 @@ class ContrastiveRandomWalk(Correspondence):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam; the rate is not scaled with the batch, and falls once."""
-        recipe, trainer = self.recipe, self.trainer
+        recipe = self.recipe
         optimizer = Adam(self.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
         share, gain = LAST_EPOCHS
-
-        def factor(step: int) -> float:
-            # Lightning knows the length of the run only once it has begun.
-            return gain if step and step >= share * trainer.estimated_stepping_batches else 1.0
-
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"},
-        }
+        return self.scheduled(optimizer, lambda progress: gain if progress >= share else 1.0)
 
 
 _STATISTICS = r"\.(?:weight|bias|running_mean|running_var|num_batches_tracked)"

@@ -82,8 +82,7 @@ class Correspondence(ZooModule):
         pixels = frames.to(self.device, self.dtype)
         if size := self.propagation.size:  # without antialiasing, as the published code has it
             pixels = F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)
-        mean, std = (pixels.new_tensor(v).view(3, 1, 1) for v in (self.spec.mean, self.spec.std))
-        return (pixels / 255 - mean) / std
+        return self.normalize(pixels.transpose(0, 1)).transpose(0, 1)
 
     def features(self, frames: Tensor) -> Tensor:
         """Features ``[T, C, h, w]`` of frames, uint8 ``[T, 3, H, W]``."""

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from zoo.errors import WeightsError, ZooError
 from zoo.methods.base import Recipe
@@ -261,14 +260,7 @@ class TimeCycle(Correspondence):
         optimizer = Adam(self.parameters(), lr=recipe.rate, betas=BETAS, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant" and not recipe.warmup:
             return optimizer
-        trainer = self.trainer
-
-        def factor(step: int) -> float:
-            # Asked for after the start only: asking sets up the loaders, which then would not resume in mid-epoch.
-            return recipe.factor(step / trainer.estimated_stepping_batches if step else 0)
-
-        schedule = LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return self.scheduled(optimizer)
 
 
 _NORM = r"\.(?:weight|bias|running_mean|running_var|num_batches_tracked)"
