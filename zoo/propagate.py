@@ -124,14 +124,12 @@ def propagate_data(
     require_writable(Path(out))
     data.setup("predict")
     model.eval()
-    records, done, run = data.records("val"), 0, None
+    records, done = data.records("val"), 0
     for batch in data.predict_dataloader():
         if batch["unreadable"]:
             raise DataError(f"{batch['unreadable'][0][1]} {done} sequences before it are written.")
-        frames = batch["frames"].to(model.device)
-        if int(batch["numbers"][0]) == 0:
-            run = model.start("masks", batch["truth"][0], tuple(frames.shape[2:]))
-        masks = [mask.cpu().numpy() for mask in run.step(frames)]
+        found = model.predict_step({**batch, "frames": batch["frames"].to(model.device)}, 0)
+        masks = [mask.cpu().numpy() for mask in found["outputs"]]
         numbers = batch["numbers"].tolist()
         export_results(out, records[batch["index"]].name, masks, start=numbers[0])
         if numbers[-1] == batch["length"] - 1:

@@ -196,10 +196,7 @@ class Correspondence(ZooModule):
         if not len(batch["frames"]):  # could not be read; the datamodule keeps the message
             self._scores.drop(batch["index"])
             return
-        if int(batch["numbers"][0]) == 0:
-            picture = tuple(batch["frames"].shape[2:])
-            self._run = self.start(batch["kind"], batch["truth"][0], picture)
-        self._scores.update(list(self._run.step(batch["frames"])), batch)
+        self._scores.update(self.predict_step(batch, batch_idx)["outputs"], batch)
 
     def on_test_epoch_end(self) -> None:
         values = self._scores.compute()
