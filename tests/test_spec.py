@@ -7,13 +7,24 @@ import json
 import pytest
 
 import zoo
-from zoo.spec import VideoSpec
+from zoo.spec import TrajectorySpec, VideoSpec
 
 
 def test_round_trip_through_json():
     spec = VideoSpec(frames=8, stride=8, crops=1, mean=(0.1, 0.2, 0.3))
     assert VideoSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert spec.views == 10
+
+
+def test_a_trajectory_travels_too():
+    spec = VideoSpec(trajectory=TrajectorySpec(clips=(7, 9), cap=None), size=(256, 341))
+    assert VideoSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    with pytest.raises(zoo.ZooError, match="spec.trajectory: unknown field hop"):
+        VideoSpec.from_dict({"trajectory": {"hop": 3}})
+    with pytest.raises(zoo.ZooError, match=r"8\.\.6"):
+        TrajectorySpec(clips=(8, 6))
+    with pytest.raises(zoo.ZooError, match="stride"):
+        TrajectorySpec(stride=0)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +35,7 @@ def test_round_trip_through_json():
         ({"crop": 300}, "crop 300"),
         ({"test_crop": 300}, "test_crop 300"),
         ({"short_side": (320, 256)}, "320"),
+        ({"size": (128, 171)}, "size"),
     ],
 )
 def test_refuses(wrong, named):

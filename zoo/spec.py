@@ -10,6 +10,37 @@ from zoo.errors import ZooError
 
 
 @dataclass(frozen=True)
+class TrajectorySpec:
+    """How a video is cut into a sequence of clips, for methods that see a video as one.
+
+    Candidate clips of ``spec.frames`` frames (at ``spec.fps``) begin every ``step`` frames; a trajectory takes every
+    ``stride``-th of them.
+
+    Attributes:
+        clips: in a training trajectory, a closed range; fewer where the video ends before.
+        step: frames from one candidate to the next.
+        stride: candidates from one clip of a trajectory to the next.
+        starts: training trajectories that are drawn from a video in an epoch, at most.
+        cap: candidates of a video that a test looks at, from the first on; None looks at all.
+    """
+
+    clips: tuple[int, int] = (6, 8)
+    step: int = 4
+    stride: int = 4
+    starts: int = 10
+    cap: int | None = 50
+
+    def __post_init__(self) -> None:
+        low, high = self.clips
+        if not 1 <= low <= high:
+            raise ZooError(f"spec: a trajectory's clips must be an ascending range from 1 on, got {low}..{high}.")
+        for name in ("step", "stride", "starts", "cap"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1) and not (name == "cap" and value is None):
+                raise ZooError(f"spec: a trajectory's {name} must be a positive integer, got {value!r}.")
+
+
+@dataclass(frozen=True)
 class VideoSpec:
     """How a clip is cut out of a video, for training and for testing. Sizes in pixels, colours RGB in 0..1.
 
@@ -26,6 +57,9 @@ class VideoSpec:
         clips: clips spread evenly over a video when testing.
         crops: crops of a clip when testing: 1 (centre) or 3 (along the long side).
         flip: whether a training clip is mirrored with probability one half.
+        size: ``(height, width)`` that frames are scaled to, whatever their shape, instead of by their short side.
+        trajectory: how a video becomes a sequence of clips; None where each clip stands alone.
+        pixels: whether the model looks at videos at all; a baseline that guesses needs their annotations only.
         mean: per channel, subtracted from RGB in 0..1.
         std: per channel, divides after the mean was subtracted.
     """
@@ -41,6 +75,9 @@ class VideoSpec:
     clips: int = 10
     crops: int = 3
     flip: bool = True
+    size: tuple[int, int] | None = None
+    trajectory: TrajectorySpec | None = None
+    pixels: bool = True
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
 
@@ -58,6 +95,8 @@ class VideoSpec:
         low, high = self.short_side
         if not self.crop <= low <= high:
             raise ZooError(f"spec: short_side {low}..{high} must be an ascending range that holds crop {self.crop}.")
+        if self.size is not None and max(self.crop, self.test_crop) > min(self.size):
+            raise ZooError(f"spec: size {self.size} must hold crop {self.crop} and test_crop {self.test_crop}.")
         if self.test_crop > self.test_short_side:
             raise ZooError(f"spec: test_crop {self.test_crop} is larger than test_short_side {self.test_short_side}.")
 
@@ -72,12 +111,24 @@ class VideoSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only (tuples become lists), fit for JSON and YAML."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return _plain(dataclasses.asdict(self))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> VideoSpec:
         """The inverse of `to_dict`; an unknown field is an error that names it."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if surplus := sorted(set(values) - known):
-            raise ZooError(f"spec: unknown field {', '.join(surplus)}; known fields: {', '.join(sorted(known))}.")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values = _checked(cls, "spec", values)
+        if values.get("trajectory") is not None:
+            values["trajectory"] = TrajectorySpec(**_checked(TrajectorySpec, "spec.trajectory", values["trajectory"]))
+        return cls(**values)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return {k: _plain(v) if isinstance(v, dict) else v for k, v in plain.items()}
+
+
+def _checked(kind: type, where: str, values: dict[str, Any]) -> dict[str, Any]:
+    known = {f.name for f in dataclasses.fields(kind)}
+    if surplus := sorted(set(values) - known):
+        raise ZooError(f"{where}: unknown field {', '.join(surplus)}; known fields: {', '.join(sorted(known))}.")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
