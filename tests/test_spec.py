@@ -19,7 +19,7 @@ def test_round_trip_through_json():
 def test_a_trajectory_travels_too():
     spec = VideoSpec(trajectory=TrajectorySpec(clips=(7, 9), cap=None), size=(256, 341))
     assert VideoSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
-    with pytest.raises(zoo.ZooError, match="spec.trajectory: unknown field hop"):
+    with pytest.raises(zoo.ZooError, match=r"spec\.trajectory: unknown field hop"):
         VideoSpec.from_dict({"trajectory": {"hop": 3}})
     with pytest.raises(zoo.ZooError, match=r"8\.\.6"):
         TrajectorySpec(clips=(8, 6))
