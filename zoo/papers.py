@@ -1,10 +1,16 @@
 """The papers behind the names: citation key to title, authors, venue and year."""
 
 PAPERS = {
+    "epstein2020goals": "Video Representations of Goals Emerge from Watching Failure. Dave Epstein, Carl Vondrick. "
+    "arXiv 2006.15657, 2020",
+    "epstein2020oops": "Oops! Predicting Unintentional Action in Video. Dave Epstein, Boyuan Chen, Carl Vondrick. "
+    "CVPR 2020",
     "fan2020pyslowfast": "PySlowFast. Haoqi Fan, Yanghao Li, Bo Xiong, Wan-Yen Lo, Christoph Feichtenhofer. 2020",
     "mmaction2020": "OpenMMLab's Video Understanding Toolbox and Benchmark. MMAction2 contributors. 2020",
     "jabri2020walk": "Space-Time Correspondence as a Contrastive Random Walk. Allan Jabri, Andrew Owens, "
     "Alexei A. Efros. NeurIPS 2020",
+    "tran2018r2plus1d": "A Closer Look at Spatiotemporal Convolutions for Action Recognition. Du Tran, Heng Wang, "
+    "Lorenzo Torresani, Jamie Ray, Yann LeCun, Manohar Paluri. CVPR 2018",
     "wang2018nonlocal": "Non-local Neural Networks. Xiaolong Wang, Ross Girshick, Abhinav Gupta, Kaiming He. CVPR 2018",
     "wang2019timecycle": "Learning Correspondence from the Cycle-consistency of Time. Xiaolong Wang, Allan Jabri, "
     "Alexei A. Efros. CVPR 2019",

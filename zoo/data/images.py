@@ -129,12 +129,14 @@ class ImageFolder:
         """Pictures in the folder."""
         return len(self.paths)
 
-    def read(self, indices: Sequence[int], *, short_side: int | None = None) -> np.ndarray:
+    def read(
+        self, indices: Sequence[int], *, short_side: int | None = None, size: tuple[int, int] | None = None
+    ) -> np.ndarray:
         """The pictures numbered ``indices`` (repeated or not), uint8 ``[T, H, W, 3]`` RGB; `VideoReader.read`'s."""
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         pixels = None
         for at, number in enumerate(wanted.tolist()):
-            picture = self._scaled(read_image(self.paths[number]), short_side)
+            picture = self._scaled(read_image(self.paths[number]), short_side, size)
             if pixels is None:
                 pixels = np.empty((len(wanted), *picture.shape), dtype=np.uint8)
             if picture.shape != pixels.shape[1:]:
@@ -142,9 +144,9 @@ class ImageFolder:
             pixels[at] = picture
         return pixels[places]
 
-    def _scaled(self, picture: np.ndarray, short_side: int | None) -> np.ndarray:
+    def _scaled(self, picture: np.ndarray, short_side: int | None, size: tuple[int, int] | None) -> np.ndarray:
         """By the scaler that videos go through."""
-        height, width = scaled_size(*picture.shape[:2], short_side) if short_side else picture.shape[:2]
+        height, width = size or (scaled_size(*picture.shape[:2], short_side) if short_side else picture.shape[:2])
         if (height, width) == picture.shape[:2]:
             return picture
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")

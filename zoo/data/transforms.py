@@ -37,6 +37,7 @@ def train_view(
         frames = video.read(
             indices if times is None else sampling.at_rate(times, spec.fps, indices),
             short_side=sampling.short_side_jitter(spec.short_side, rng),
+            size=spec.size,
         )
     corner = sampling.random_crop(*frames.shape[1:3], spec.crop, rng)
     mirrored = spec.flip and rng.random() < 0.5
@@ -68,7 +69,7 @@ def test_views(
         clips = clips if clip is None else clips[clip : clip + 1]
         clips = clips if times is None else sampling.at_rate(times, spec.fps, clips)
         wanted, place = np.unique(clips, return_inverse=True)
-        frames = video.read(wanted, short_side=spec.test_short_side)
+        frames = video.read(wanted, short_side=spec.test_short_side, size=spec.size)
     corners = sampling.three_crops(*frames.shape[1:3], spec.test_crop, spec.crops)
     views = torch.empty(len(clips) * len(corners), 3, spec.frames, spec.test_crop, spec.test_crop, dtype=torch.uint8)
     for number, indices in enumerate(place.reshape(clips.shape)):

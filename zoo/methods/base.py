@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -55,6 +56,10 @@ class Recipe:
         if self.schedule == "step":
             return 0.1 ** sum(step >= milestone for milestone in self.milestones)
         return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / (self.iterations - self.warmup)))
+
+    def with_rate(self, rate: float | None) -> Recipe:
+        """A copy with another rate, where one is given."""
+        return self if rate is None else dataclasses.replace(self, rate=rate)
 
     def steps(self, global_batch: int) -> int:
         """Steps that show the model as many clips as the paper's schedule does."""
@@ -168,8 +173,12 @@ class ZooModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Random numbers (dropout) depend on seed, epoch, batch and process alone: a resumed run draws the same."""
+        torch.manual_seed(self.batch_seed(batch_idx))
+
+    def batch_seed(self, batch_idx: int) -> int:
+        """A number that is this process's for this batch of this epoch, and the same in a resumed run."""
         key = (int(os.environ.get("PL_GLOBAL_SEED", 0)), self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+        return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A checkpoint says what it is, so that `zoo.load("last.ckpt")` needs no other word."""

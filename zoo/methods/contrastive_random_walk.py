@@ -246,7 +246,7 @@ def contrastive_random_walk(
         joint=True,
         rescale=False,
     )
-    recipe = RECIPE if learning_rate is None else replace(RECIPE, rate=learning_rate)
+    recipe = RECIPE.with_rate(learning_rate)
     return ContrastiveRandomWalk(
         encoder, 512, temperature=temperature, dropout=dropout, recipe=recipe, propagation=propagation
     )

@@ -207,8 +207,7 @@ def nonlocal_net(
     )
     spec = VideoSpec(frames=frames, stride=stride, **(IMAGENET if mmaction else {}))
     recipe = recipe_of(clip, flavour)
-    if learning_rate is not None:
-        recipe = replace(recipe, rate=learning_rate)
+    recipe = recipe.with_rate(learning_rate)
     window = None if mmaction else 7  # MMAction2 averages whatever map a larger crop gives
     return NonLocalNet(trunk, spec=spec, num_classes=num_classes, dropout=dropout, window=window, recipe=recipe)
 

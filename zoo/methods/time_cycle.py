@@ -341,7 +341,7 @@ def time_cycle(
     model = TimeCycle(
         FrameEncoder(f"resnet{depth}"),
         Localizer(),
-        recipe=_recipe(RECIPE, learning_rate),
+        recipe=RECIPE.with_rate(learning_rate),
         offset=offset,
         warmup=warmup,
         patches=patches,
@@ -403,7 +403,7 @@ def tiny(
     localizer = Localizer(grid, grid // 3, widths=(64, 32), kernel=min(4, (grid // 3 + 1) // 2))
     side = max(128, crop)
     spec = SPEC.replace(crop=crop, short_side=(side, side), test_crop=crop, test_short_side=side)
-    recipe = _recipe(replace(RECIPE, rate=2e-3, batch=batch, iterations=iterations, schedule="cosine"), learning_rate)
+    recipe = replace(RECIPE, rate=2e-3, batch=batch, iterations=iterations, schedule="cosine").with_rate(learning_rate)
     return TimeCycle(
         encoder,
         localizer,
@@ -416,7 +416,3 @@ def tiny(
         own_frame=own_frame,
         propagation=Propagation(size=size, references=references, topk=topk),
     )
-
-
-def _recipe(recipe: Recipe, rate: float | None) -> Recipe:
-    return recipe if rate is None else replace(recipe, rate=rate)

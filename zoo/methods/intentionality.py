@@ -1,0 +1,328 @@
+"""Whether what is done is meant, is just going wrong, or has gone wrong: models that label a video's clips.
+
+The protocol is that of the goals code: a video is cut into clips of a second from its beginning, each gets one of three
+labels, and the failure is where the second label is likeliest. A subclass says how clips become features and how these
+become a trajectory; testing, prediction and correction are here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.data.clips import whole_video_clips
+from zoo.errors import ZooError
+from zoo.methods.autocorrect import INTENTIONAL, Corrected, Settings, auto_correct, extrapolate
+from zoo.methods.base import Recipe, ZooModule
+from zoo.metrics.intentionality import IntentionalityScore
+from zoo.networks.sequences import Layout
+from zoo.spec import TrajectorySpec, VideoSpec
+
+CLASSES = ("intentional", "transitional", "unintentional")
+
+#: One-second clips of 112 pixels, for both networks of Oops!.
+SPEC = VideoSpec(
+    frames=16,
+    stride=1,
+    fps=16,
+    crop=112,
+    short_side=(112, 168),
+    test_crop=112,
+    test_short_side=112,
+    clips=1,
+    crops=1,
+    trajectory=TrajectorySpec(),
+    mean=(0.43216, 0.394666, 0.37645),
+    std=(0.22803, 0.22145, 0.216989),
+)
+
+_AT_ONCE = 16  # clips that the encoder takes at a time when nothing is learned
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A clip: when it is, in seconds, and the probabilities of the three labels."""
+
+    start: float
+    end: float
+    intentional: float
+    transitional: float
+    unintentional: float
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is meant and what is not, over a video.
+
+    Attributes:
+        video: the file.
+        moments: its clips in order.
+        failure: the likeliest time, in seconds, at which things go wrong: the middle of the clip that is likeliest
+            transitional.
+        h: the trajectory, float32 ``[n, D]`` on the CPU.
+    """
+
+    video: str
+    moments: tuple[Moment, ...]
+    failure: float
+    h: Tensor
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A video's clips: seconds float64 ``[n, 2]``, features and trajectory float32 ``[n, D]``, logits ``[n, 3]``."""
+
+    times: Tensor
+    phi: Tensor
+    h: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A failed trajectory and what it would have been.
+
+    Attributes:
+        times: of the clips in seconds, float64 ``[n, 2]``.
+        wrong: which clips were to be corrected, bool ``[n]``.
+        before: the trajectory ``[n, D]``.
+        after: the corrected one ``[n, D]``.
+        logits_before: ``[n, 3]``.
+        logits_after: ``[n, 3]``.
+        iterations: steps that it took.
+        done: whether all clips read as intentional in the end.
+    """
+
+    times: Tensor
+    wrong: Tensor
+    before: Tensor
+    after: Tensor
+    logits_before: Tensor
+    logits_after: Tensor
+    iterations: int
+    done: bool
+
+
+class Intentionality(ZooModule):
+    """The parent of models of intentionality."""
+
+    longest: int | None = None  # clips that one trajectory may have
+
+    def __init__(self, width: int, *, spec: VideoSpec, recipe: Recipe, num_classes: int = 3) -> None:
+        """
+        Args:
+            width: of a clip's vector in the trajectory.
+            spec: what it wants to eat; has a trajectory.
+            recipe: how it is trained.
+            num_classes: of the head; three for Oops!.
+        """
+        super().__init__(spec, recipe)
+        if num_classes < 1:
+            raise ZooError(f"num_classes must be at least 1, got {num_classes}.")
+        self.head = nn.Linear(width, num_classes)
+        self.num_classes = num_classes
+        self.labels = CLASSES if num_classes == len(CLASSES) else None
+        self.correction = Settings()
+        self.val_metrics = IntentionalityScore()
+        self.test_metrics = IntentionalityScore()
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """Normalised clips ``[N, 3, T, H, W]`` to features ``[N, D]``, each by itself."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a clip becomes a vector.")
+
+    def layout(self, lengths: Sequence[int], firsts: Sequence[int] | None = None) -> Layout:
+        """How the clips of videos stand in sequences, each split after its ``firsts`` first ones where that is given."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how clips stand in a sequence.")
+
+    def contextualize(self, phi: Tensor, layout: Layout) -> Tensor:
+        """Features ``[N, D]`` to the trajectory at all tokens ``[B, K, D]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how features become a trajectory.")
+
+    def classify(self, h: Tensor) -> Tensor:
+        """Trajectory ``[..., D]`` to logits of the three labels ``[..., 3]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it labels.")
+
+    def coherence(self, h: Tensor) -> Tensor | None:
+        """Trajectory ``[B, K, D]`` to logits ``[B, 2]`` of perturbed and consistent; None without such a head."""
+        return None
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """The normalised clips of one video ``[n, 3, T, H, W]`` to logits ``[n, 3]``."""
+        return self.trace(self.encode(clips), [len(clips)])[1]
+
+    def trace(self, phi: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Features of videos' clips ``[N, D]`` to their trajectories ``[N, D]`` and logits ``[N, 3]``.
+
+        A video that is longer than a trajectory can be is followed in parts of about the same length.
+        """
+        layout = self.layout([part for length in lengths for part in self._parts(length)]).to(phi.device)
+        h = layout.collect(self.contextualize(phi, layout))
+        return h, self.classify(h)
+
+    def _parts(self, length: int) -> list[int]:
+        if self.longest is None or length <= self.longest:
+            return [length]
+        count = -(-length // self.longest)
+        return [length * (i + 1) // count - length * i // count for i in range(count)]
+
+    def features(self, clips: Tensor) -> Tensor:
+        """`encode` of many clips, a few at a time."""
+        return torch.cat([self.encode(self.normalize(part)) for part in clips.split(_AT_ONCE)])
+
+    def protocol(self) -> dict[str, Any]:
+        """How a video is cut when tested."""
+        spec, cut = self.spec, self.spec.trajectory
+        seconds = cut.step * cut.stride / spec.fps
+        scale = "x".join(map(str, spec.size)) if spec.size else f"short side {spec.test_short_side}"
+        limit = "all clips" if cut.cap is None else f"the first {-(-cut.cap // cut.stride)} clips at most"
+        words = f"clips of {spec.frames} frames at {spec.fps:g} a second, one every {seconds:g} s, {limit}"
+        return {
+            "frames": spec.frames,
+            "fps": spec.fps,
+            "seconds_between_clips": seconds,
+            "cap": cut.cap,
+            "crop": spec.test_crop,
+            "short_side": spec.test_short_side,
+            "size": list(spec.size) if spec.size else None,
+            "precision": "32-bit floats",
+            "in_words": f"{words}; {spec.test_crop} pixels of {scale}; any annotator's time counts",
+        }
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._score(batch, self.val_metrics)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._score(batch, self.test_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report(self.val_metrics, "val_")
+
+    def on_test_epoch_end(self) -> None:
+        self._report(self.test_metrics, "")
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
+        """For every video of the batch: its ``index``, and of its clips ``times`` and ``probabilities``."""
+        logits = self._logits(batch).softmax(-1).cpu().split(batch["lengths"].tolist())
+        times = batch["times"].cpu().split(batch["lengths"].tolist())
+        return [
+            {"index": int(index), "times": when, "probabilities": probabilities}
+            for index, when, probabilities in zip(batch["index"], times, logits, strict=True)
+        ]
+
+    def _logits(self, batch: dict[str, Any]) -> Tensor:
+        if not len(batch["lengths"]):  # no video of this batch could be decoded
+            return torch.zeros(0, self.num_classes, device=self.device)
+        return self.trace(self.features(batch["clips"]), batch["lengths"].tolist())[1]
+
+    def _score(self, batch: dict[str, Any], metric: IntentionalityScore) -> None:
+        lengths = batch["lengths"].tolist()
+        parts = (part.split(lengths) for part in (self._logits(batch), batch["label"], batch["times"]))
+        for video, (logits, label, times) in enumerate(zip(*parts, strict=True)):
+            metric.update(
+                logits,
+                label,
+                times,
+                annotated=batch["annotated"][video],
+                duration=float(batch["duration"][video]),
+                video=int(batch["index"][video]),
+            )
+
+    def _report(self, metric: Any, prefix: str) -> None:
+        values = metric.compute()
+        metric.reset()
+        # The metrics have gathered by themselves; every process has the same numbers.
+        self.log_dict({f"{prefix}{k}": v.float() for k, v in values.items()}, prog_bar=bool(prefix), batch_size=1)
+
+    @torch.no_grad()  # not inference mode: what is embedded may be corrected by gradients
+    def embed(self, video: str | os.PathLike, stride: float = 1.0) -> Embedding:
+        """A video's clips as vectors, in memory that does not grow with its pixels.
+
+        Args:
+            video: any file that FFmpeg decodes, of any length.
+            stride: seconds from one clip's beginning to the next, a multiple of a quarter with the paper's clips.
+
+        Raises:
+            zoo.VideoError: it cannot be decoded, or is shorter than one clip.
+            ZooError: no clip begins so.
+        """
+        spec = self.spec
+        step = stride * spec.fps / spec.trajectory.step
+        if step < 1 or abs(step - round(step)) > 1e-6:
+            unit = spec.trajectory.step / spec.fps
+            raise ZooError(f"stride {stride:g} s: {self.name} begins a clip every {unit:g} s; give a multiple of that.")
+        was_training, _ = self.training, self.eval()
+        try:
+            phi, times = [], []
+            for clips, when in whole_video_clips(video, spec, round(step), batch=_AT_ONCE):
+                phi.append(self.features(clips.to(self.device)))
+                times.append(torch.from_numpy(when))
+            phi = torch.cat(phi)
+            h, logits = self.trace(phi, [len(phi)])
+        finally:
+            self.train(was_training)
+        return Embedding(torch.cat(times), phi.float().cpu(), h.float().cpu(), logits.float().cpu())
+
+    def predict(self, video: str | os.PathLike, stride: float = 1.0) -> Timeline:
+        """When what is done is meant and when not, clip by clip, and when it goes wrong; see `embed`."""
+        found = self.embed(video, stride)
+        probabilities = found.logits.softmax(-1)
+        moments = tuple(Moment(*when, *p) for when, p in zip(found.times.tolist(), probabilities.tolist(), strict=True))
+        failure = float(found.times[int(probabilities[:, 1].argmax())].mean())
+        return Timeline(str(video), moments, failure, found.h)
+
+    def autocorrect(
+        self, video: str | os.PathLike, *, linear: bool = False, settings: Settings | None = None
+    ) -> Correction:
+        """The trajectory of a video as it would be if nothing had gone wrong (section 3.3).
+
+        Corrected are the clips that the model itself does not read as intentional.
+
+        Args:
+            video: any file that FFmpeg decodes.
+            linear: continue the first part in a straight line instead of following gradients.
+            settings: of the iterations; the model's own by default.
+        """
+        found = self.embed(video)
+        if self.longest is not None and len(found.phi) + 1 > self.longest:  # split, it has one token more
+            seconds = float(found.times[self.longest - 2, 1])
+            raise ZooError(
+                f"{video} has {len(found.phi)} clips, more than the {self.longest - 1} that can be corrected at once; "
+                f"cut it to {seconds:.0f} seconds around the failure."
+            )
+        wrong = found.logits.argmax(-1) != INTENTIONAL
+        result = self.correct(found.phi.to(self.device), [len(wrong)], wrong, linear=linear, settings=settings)
+        tensors = (result.before, result.h, result.before_logits, result.logits)
+        before, after, logits_before, logits_after = (tensor.float().cpu() for tensor in tensors)
+        return Correction(
+            found.times,
+            wrong,
+            before,
+            after,
+            logits_before,
+            logits_after,
+            int(result.iterations[0]),
+            bool(result.done[0]),
+        )
+
+    def correct(
+        self,
+        phi: Tensor,
+        lengths: Sequence[int],
+        wrong: Tensor,
+        *,
+        linear: bool = False,
+        settings: Settings | None = None,
+    ) -> Corrected:
+        """`auto_correct` of features ``[N, D]`` in eval mode, or with ``linear`` its baseline."""
+        was_training, _ = self.training, self.eval()
+        try:
+            if linear:
+                return extrapolate(self, phi, lengths, wrong)
+            return auto_correct(self, phi, lengths, wrong, settings or self.correction)
+        finally:
+            self.train(was_training)
