@@ -12,6 +12,7 @@ DATA_SETS = {
     "folder": "zoo.data.video_folder.VideoFolder",
     "jhmdb": "zoo.data.jhmdb.Jhmdb",
     "kinetics": "zoo.data.kinetics.Kinetics",
+    "oops": "zoo.data.oops.Oops",
     "sandbox_davis": "zoo.data.sandbox.datamodules.SandboxDavis",
     "sandbox_jhmdb": "zoo.data.sandbox.datamodules.SandboxJhmdb",
     "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",

@@ -84,7 +84,7 @@ class VideoReader:
         height, width = self._decoder.stored_size[::-1] if swapped else self._decoder.stored_size
         stream, container = self._decoder.stream, self._decoder.container
         # What a file does not tell is 0, None or a rational that counts as false, depending on PyAV's version.
-        fps = float(stream.average_rate or 0)
+        fps = self.fps
         duration = float(stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
         if duration <= 0:
             duration = self.frames / fps if fps > 0 else 0.0
@@ -99,6 +99,11 @@ class VideoReader:
             codec=stream.codec_context.name,
             has_audio=bool(container.streams.audio),
         )
+
+    @property
+    def fps(self) -> float:
+        """Pictures per second on average, as the file states it; 0 where it does not."""
+        return float(self._decoder.stream.average_rate or 0)
 
     @property
     def steady_rate(self) -> float | None:
@@ -120,6 +125,14 @@ class VideoReader:
         if stamps is None:
             return np.arange(self.frames) * (self.info.duration / self.frames)
         return (np.array(stamps) - stamps[0]) * float(self._decoder.stream.time_base)
+
+    def presentation_times(self) -> np.ndarray:
+        """`times` by the file's own clock, which need not show 0 at the first frame; each is the nearest float64."""
+        stamps = self._decoder.stamps()
+        if stamps is None:
+            return self.times()
+        base = self._decoder.stream.time_base
+        return np.array(stamps) * base.numerator / base.denominator
 
     def read(
         self, indices: Sequence[int], *, short_side: int | None = None, size: tuple[int, int] | None = None
@@ -159,8 +172,17 @@ class VideoReader:
         Raises:
             VideoError: the file breaks off; the frames before that have been given out by then.
         """
-        wanted = range(start, self.frames if stop is None else stop)
-        for picture in self._decoder.pictures(wanted, partial(self._upright, short_side, size)):
+        yield from self.select(range(start, self.frames if stop is None else stop), short_side=short_side, size=size)
+
+    def select(
+        self, numbers: Sequence[int], *, short_side: int | None = None, size: tuple[int, int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """The frames with these numbers, which ascend strictly, one after another as `stream` gives them.
+
+        Raises:
+            VideoError: as `read` and `stream` do.
+        """
+        for picture in self._decoder.pictures(numbers, partial(self._upright, short_side, size)):
             yield np.ascontiguousarray(picture)
 
     def _upright(self, short_side: int | None, size: tuple[int, int] | None, frame: av.VideoFrame) -> np.ndarray:
