@@ -14,9 +14,11 @@ import torch.multiprocessing as mp
 from zoo.errors import ZooError
 from zoo.metrics.davis import DavisJF
 from zoo.metrics.frame_error import FrameError
+from zoo.metrics.intentionality import ChanceScore, IntentionalityScore
 from zoo.metrics.parts import PartAP, PartIoU
 from zoo.metrics.pck import PCK
 from zoo.metrics.rows import FrameRows
+from zoo.metrics.svo import SvoScore, SvoShift
 
 METRICS = {
     "davis": DavisJF,
@@ -25,6 +27,16 @@ METRICS = {
     "parts": PartIoU,
     "instances": PartAP,
     "frames": FrameError,
+    "intentionality": IntentionalityScore,
+    "chance": ChanceScore,
+    "svo": SvoScore,
+    "svo shift": SvoShift,
+}
+# What nothing gives where that is not 0.
+OF_NOTHING = {
+    "frames": {"l1_5f", "l1_10f"},
+    "intentionality": {"mean_abs_error", "median_abs_error", "mean_rel_error", "median_rel_error"},
+    "svo shift": {"intentional_d_rank_millions", "unintentional_d_rank_millions"},
 }
 FRAMES = 5
 
@@ -55,6 +67,27 @@ def feed(metric: FrameRows, sequences: Iterable[int]) -> None:
             case FrameError():
                 pixels = torch.rand(2, FRAMES, 3, 8, 9, generator=draw) * 255
                 metric.update(*pixels, gap=5 + 5 * (sequence % 2), **at)
+            case IntentionalityScore():
+                start = torch.arange(3.0 + sequence)
+                logits = torch.randn(len(start), 3, generator=draw)
+                metric.update(
+                    logits,
+                    torch.randint(-1, 3, (len(start),), generator=draw),
+                    torch.stack([start, start + 15 / 16], dim=1),
+                    annotated=3 * torch.rand(3, generator=draw) + 0.5,
+                    duration=4.0 + sequence,
+                    video=sequence,
+                )
+            case ChanceScore():
+                metric.update(3 * torch.rand(3, generator=draw) + 0.5, 4.0 + sequence, sequence)
+            case SvoScore():
+                for segment in range(2):
+                    triples = torch.randint(0, 9, (3, 3), generator=draw)
+                    metric.update(torch.randn(3, 9, generator=draw), triples, video=sequence, segment=segment)
+            case SvoShift():
+                before, after = torch.randn(2, 3, 9, generator=draw)
+                goals, failures = torch.randint(0, 9, (2, 1 + sequence, 3), generator=draw)
+                metric.update(before, after, intentional=goals, unintentional=failures, video=sequence)
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -97,10 +130,11 @@ def test_nothing_came(name):
     with pytest.warns(UserWarning, match="before the ``update``"):
         result = metric.compute()
     assert result.pop("videos") == 0
-    if name == "frames":
-        assert all(value.isnan() for value in result.values())
-    else:
-        assert all(value == 0 for value in result.values())
+    if name == "chance":
+        assert result.pop("cls_acc") == 100 / 3  # which needs no videos
+    unknown = {name for name, value in result.items() if value.isnan()}
+    assert unknown == OF_NOTHING.get(name, set())
+    assert all(value == 0 for name, value in result.items() if name not in unknown)
 
 
 SPLITS = {
