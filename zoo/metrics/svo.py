@@ -97,7 +97,7 @@ class SvoShift(FrameRows):
         super().__init__(key=2, columns=2 + 3 + 3 + 3 + 2)
 
     def update(self, before: Tensor, after: Tensor, *, intentional: Tensor, unintentional: Tensor, video: int) -> None:
-        """Take the unintentional segment of one video. Sorts V^2 numbers twice: about 0.5 s with 3615 words.
+        """Take the unintentional segment of one video. Sorts V^2 numbers twice: about a second with 3615 words.
 
         Args:
             before: ``[3, V]`` pooled scores of the segment as it was.
