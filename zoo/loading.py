@@ -199,15 +199,25 @@ def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -
 
 def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:
     kind, state = read_foreign(path)
-    about = read_weights(path)[1] if kind == "safetensors" else {}  # ours say what they are
-    theirs = about.get("model") or about.get("checkpoint", "").partition(".")[0] or model
+    about = _said(kind, path)
+    theirs = about.get("model") or about.get("checkpoint", "").partition(".")[0] or about.get("name") or model
     if theirs != model:
-        raise WeightsError(f"{path} holds weights of {theirs}, not of {model}: zoo.load({theirs!r}, weights=...).")
+        if type(_on_paper(model)).adapt is ZooModule.adapt:
+            raise WeightsError(f"{path} holds weights of {theirs}, not of {model}: zoo.load({theirs!r}, weights=...).")
+        module = registry.create(model, **arguments)
+        return _fill(module, module.adapt(_converter(theirs)(state)), None)
     state = _converter(model)(state)
     module = registry.create(model, **{**_classes_of(state), **arguments})
     module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **(about.get("spec") or {})})
     labels = about.get("labels")
     return _fill(module, state, class_names(labels) if isinstance(labels, str) else labels)
+
+
+def _said(kind: str, path: Path) -> dict[str, Any]:
+    """What a file of our own says of itself; nothing of anybody else's."""
+    if kind == "safetensors":
+        return read_weights(path)[1]
+    return (torch.load(path, map_location="cpu", weights_only=True).get("zoo") or {}) if kind == "lightning" else {}
 
 
 def _from_lightning(path: Path, arguments: dict[str, Any]) -> ZooModule:

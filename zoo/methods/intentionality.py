@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.data.clips import whole_video_clips
+from zoo.data.trajectories import whole_video_clips
 from zoo.errors import ZooError
 from zoo.methods.autocorrect import INTENTIONAL, Corrected, Settings, auto_correct, extrapolate
 from zoo.methods.base import Recipe, ZooModule
@@ -136,7 +136,7 @@ class Intentionality(ZooModule):
         raise NotImplementedError(f"{type(self).__name__} does not say how a clip becomes a vector.")
 
     def layout(self, lengths: Sequence[int], firsts: Sequence[int] | None = None) -> Layout:
-        """How the clips of videos stand in sequences, each split after its ``firsts`` first ones where that is given."""
+        """How the clips of videos stand in sequences, each split after its ``firsts`` first where given."""
         raise NotImplementedError(f"{type(self).__name__} does not say how clips stand in a sequence.")
 
     def contextualize(self, phi: Tensor, layout: Layout) -> Tensor:
@@ -260,7 +260,7 @@ class Intentionality(ZooModule):
             phi, times = [], []
             for clips, when in whole_video_clips(video, spec, round(step), batch=_AT_ONCE):
                 phi.append(self.features(clips.to(self.device)))
-                times.append(torch.from_numpy(when))
+                times.append(when)
             phi = torch.cat(phi)
             h, logits = self.trace(phi, [len(phi)])
         finally:

@@ -12,7 +12,6 @@ pooling and scale: they are the same parts with other options.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor, nn

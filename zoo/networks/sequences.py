@@ -27,11 +27,13 @@ class Layout:
         clips: number of the clip in the flat list, or `CLS`, `SEP`, `PAD`; int64 ``[B, K]``.
         segments: 0 or 1 for a clip before or after the split, `SPECIAL` for special tokens; int64 ``[B, K]``.
         consistent: 1 for a sequence in its order, 0 for a perturbed one, `UNASKED` for an unsplit one; int64 ``[B]``.
+        places: of the clips, row by row, in ``[B * K]``; int64.
     """
 
     clips: Tensor
     segments: Tensor
     consistent: Tensor
+    places: Tensor
 
     @property
     def is_clip(self) -> Tensor:
@@ -54,11 +56,11 @@ class Layout:
 
     def collect(self, tokens: Tensor) -> Tensor:
         """What stands at the clips' places, ``[B, K, ...]`` to ``[N, ...]``, of a layout that shows each clip once."""
-        return tokens[self.is_clip]
+        return tokens.flatten(0, 1)[self.places]
 
     def to(self, device: torch.device) -> Layout:
         """The same on another device."""
-        return Layout(self.clips.to(device), self.segments.to(device), self.consistent.to(device))
+        return Layout(*(tensor.to(device) for tensor in vars(self).values()))
 
 
 Parts = tuple[list[int], ...]
@@ -154,5 +156,6 @@ def _layout(sequences: Sequence[Parts], consistent: Sequence[int], special: bool
     longest = max((len(clips) for clips, _ in rows), default=0)
     filled = [(c + [PAD] * (longest - len(c)), s + [SPECIAL] * (longest - len(s))) for c, s in rows]
     clips, segments = (torch.tensor([row[i] for row in filled], dtype=torch.int64) for i in (0, 1))
-    shape = (len(rows), longest)
-    return Layout(clips.view(shape), segments.view(shape), torch.tensor(consistent, dtype=torch.int64))
+    clips, segments = clips.view(len(rows), longest), segments.view(len(rows), longest)
+    places = (clips >= 0).flatten().nonzero()[:, 0]
+    return Layout(clips, segments, torch.tensor(consistent, dtype=torch.int64), places)
