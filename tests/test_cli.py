@@ -53,8 +53,8 @@ def test_predict_goes_on_after_a_broken_file_and_says_so(weights, videos, capsys
 
 
 def test_json_of_list_and_info(capsys):
-    assert main(["list", "*tiny", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == ["i3d_tiny", "nonlocal_i3d_tiny", "time_cycle_tiny"]
+    assert main(["list", "*i3d_tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == ["i3d_tiny", "nonlocal_i3d_tiny"]
     assert main(["info", "nonlocal_i3d", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["parameters"] == 35_401_936

@@ -163,7 +163,7 @@ def create(name: str, **arguments: Any) -> Any:
     found = entry(name)
     module = builder(name)(**arguments)
     module.name = found.name
-    module.arguments = {**found.preset, **arguments, **module.arguments}  # a builder may say it better
+    module.arguments = {**found.preset, **arguments, **getattr(module, "arguments", {})}  # a builder may say it better
     return module
 
 

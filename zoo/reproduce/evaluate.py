@@ -57,8 +57,8 @@ def evaluate(row: Row, dataset: str, options: dict[str, Any], root: Path | None,
         DataError: the data is not there, or not one video of it could be scored.
     """
     checkpoint = None if row.weights in WORDS else manifest().get(row.weights)
-    if root is not None:
-        zoo.datamodule(dataset, root=root, **options).records("val")  # an error before a long download, not after it
+    if root is not None:  # an error before a long download, not after it
+        zoo.datamodule(dataset, root=root, spec=_spec(row), **options).records("val")
     model = _model(row)
     data = zoo.datamodule(
         dataset,
@@ -117,6 +117,12 @@ def _model(row: Row) -> Any:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         return zoo.create(row.model, **row.override).eval()
+
+
+def _spec(row: Row) -> Any:
+    """What the row's model wants to eat; costs no memory."""
+    with torch.device("meta"):
+        return zoo.create(row.model, **row.override).spec
 
 
 def _check_classes(checkpoint: Checkpoint, model: Any, data: Any) -> None:

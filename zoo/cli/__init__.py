@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import zoo
+from zoo.cli import goals
+from zoo.cli.common import assignment, fraction, on_device, position, positive, print_json, progress, show, table
 
 EPILOG = """examples:
   zoo list '*i3d*' --pretrained
@@ -18,6 +19,7 @@ EPILOG = """examples:
   zoo fit --model nonlocal_i3d_r50 --data kinetics --data.root /data/k400 --weights imagenet --trainer.devices 8
   zoo reproduce sandbox
   zoo reproduce nonlocal/5.2f --data kinetics=/data/k400
+  zoo predict goal_trajectory_tiny fail.mp4 --plot timeline.png
   zoo propagate time_cycle_r50 video.mp4 --mask first.png --out masks/ --overlay overlay.mp4
 """
 
@@ -70,12 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("model")
     p.add_argument("--json", action="store_true", help="print JSON")
 
-    p = command("predict", _predict, "the likeliest classes of video files")
+    p = command("predict", _predict, "what videos show: their likeliest classes, or when things go wrong in them")
     p.add_argument("model", help="a model, a checkpoint, hf://org/name or a .ckpt file")
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="video files, or folders of them")
-    p.add_argument("--top", type=_positive, default=5, help="classes to show (5)")
-    p.add_argument("--clips", type=_positive, help="clips spread over a video (the model's own number)")
+    p.add_argument("--top", type=positive, default=5, help="classes to show (5)")
+    p.add_argument("--clips", type=positive, help="clips spread over a video (the model's own number)")
     p.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (the model's own number)")
+    p.add_argument("--stride", type=float, help="seconds from one clip to the next, for a model of goals (1)")
+    p.add_argument("--plot", type=Path, metavar="PNG", help="draw what a model of goals sees over the film strip")
     p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     p.add_argument("--json", action="store_true", help="print JSON")
@@ -94,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="of the data set, such as split=test-dev or resolution=Full-Resolution; repeatable",
     )
-    p.add_argument("--size", type=_positive, help="side of the square that frames are resized to; smaller is faster")
+    p.add_argument("--size", type=positive, help="side of the square that frames are resized to; smaller is faster")
     p.add_argument("--texture", action="store_true", help="paint six stripes on the mask's objects and carry those")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="a palette PNG for every frame, or keypoints.json")
     p.add_argument("--overlay", type=Path, metavar="MP4", help="a film with the result painted over the frames")
@@ -110,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("table", nargs="?", help="such as nonlocal/5.2f or sandbox; without one the tables are listed")
     p.add_argument("--data", action="append", default=[], metavar="NAME=ROOT", help="where a data set lies; repeatable")
     p.add_argument("--row", action="append", metavar="NAME", help="run this row only; repeatable")
-    p.add_argument("--limit", type=_positive, help="videos per row, for a trial: nothing counts as reproduced then")
-    p.add_argument("--batch-size", type=_positive, help="clips at a time")
+    p.add_argument("--limit", type=positive, help="videos per row, for a trial: nothing counts as reproduced then")
+    p.add_argument("--batch-size", type=positive, help="clips at a time")
     p.add_argument("--num-workers", type=int, help="processes that decode")
     p.add_argument("--accelerator", default="auto", help="as Lightning's: auto, cpu, gpu")
     p.add_argument("--devices", type=int, default=1, help="how many")
@@ -127,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("name", help="such as kinetics")
     p.add_argument("root", type=Path)
     p.add_argument("--decode", action="store_true", help="read every video to its end and compare checksums (slow)")
-    p.add_argument("--num-workers", type=_positive, default=2)
+    p.add_argument("--num-workers", type=positive, default=2)
     p.add_argument("--json", action="store_true", help="print JSON")
 
     p = command("convert", _convert, "turn a published file into safetensors")
@@ -137,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("verify", _verify, "recompute the proof that travels with weights")
     p.add_argument("name", nargs="+", help="checkpoints")
+
+    goals.add_commands(command)
 
     p = command("publish", _publish, "push a model with its card to the hub")
     p.add_argument("model", help="a checkpoint or a .ckpt file")
@@ -151,68 +157,25 @@ def _parser() -> argparse.ArgumentParser:
     p.set_defaults(run=_visualize_attention)
     p.add_argument("model", help="a model, checkpoint or .ckpt with non-local blocks")
     p.add_argument("file", type=Path)
-    p.add_argument("--at", type=_position, default=(0.5, 0.5, 0.5), metavar="T,Y,X", help="0..1 each (the middle)")
+    p.add_argument("--at", type=position, default=(0.5, 0.5, 0.5), metavar="T,Y,X", help="0..1 each (the middle)")
     p.add_argument("--block", default=None, help="which block, such as res3.3 (the last one in res3)")
-    p.add_argument("--keys", type=_positive, default=20, help="how many of the strongest keys to draw (20)")
+    p.add_argument("--keys", type=positive, default=20, help="how many of the strongest keys to draw (20)")
     p.add_argument("--out", type=Path, default=Path("."), help="folder for the PNG strip and the mp4")
+    goals.add_pictures(pictures)
     p = pictures.add_parser("flow", help="how the pixels of two frames correspond, as a picture")
     p.set_defaults(run=_visualize_flow)
     p.add_argument("model", help="a model of correspondence")
     p.add_argument("file", type=Path)
-    p.add_argument("--at", type=_fraction, default=0.5, metavar="T", help="where the first frame is, 0..1 (the middle)")
-    p.add_argument("--gap", type=_positive, default=5, help="frames from the first to the second (5)")
+    p.add_argument("--at", type=fraction, default=0.5, metavar="T", help="where the first frame is, 0..1 (the middle)")
+    p.add_argument("--gap", type=positive, default=5, help="frames from the first to the second (5)")
     p.add_argument("--out", type=Path, default=Path("."), help="folder for the PNG")
     return parser
-
-
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-def _fraction(text: str) -> float:
-    if not 0 <= (value := float(text)) <= 1:
-        raise argparse.ArgumentTypeError("must lie in 0..1")
-    return value
-
-
-def _position(text: str) -> tuple[float, float, float]:
-    try:
-        t, y, x = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError("three numbers in 0..1: t,y,x") from None
-    if not all(0 <= value <= 1 for value in (t, y, x)):
-        raise argparse.ArgumentTypeError("each of t,y,x must lie in 0..1")
-    return t, y, x
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _table(*columns: str, title: str | None = None):
-    from rich.table import Table
-    from rich.text import Text
-
-    # Text, for a file's name may hold what rich takes for markup.
-    table = Table(title=Text(title) if title else None, title_justify="left")
-    for column in columns:
-        # A name that is cut off cannot be copied: long texts fold.
-        table.add_column(column, justify="right" if column in ("score", "top-1", "top-5") else "left", overflow="fold")
-    return table
-
-
-def _show(renderable: object) -> None:
-    from rich.console import Console
-
-    Console().print(renderable)
 
 
 def _list(a: argparse.Namespace) -> None:
     names = zoo.list_models(a.pattern, pretrained=a.pretrained)
     if a.json:
-        _print_json(names)
+        print_json(names)
     elif not names:
         raise zoo.UnknownNameError(f"nothing matches {a.pattern!r}. `zoo list` shows all.")
     else:
@@ -222,22 +185,20 @@ def _list(a: argparse.Namespace) -> None:
 def _info(a: argparse.Namespace) -> None:
     found = zoo.info(a.model)
     if a.json:
-        _print_json(found.to_dict())
+        print_json(found.to_dict())
         return
-    facts = _table("", found.name)
+    facts = table("", found.name)
     for name, value in found.facts().items():
         facts.add_row(name, value)
-    _show(facts)
+    show(facts)
     if found.checkpoints:
-        table = _table(
-            "checkpoint", "top-1", "top-5", "license", "source", title="weights (reported by their publisher)"
-        )
+        grid = table("checkpoint", "top-1", "top-5", "license", "source", title="weights (reported by their publisher)")
         for c in found.checkpoints:
             scores = (c.reported.scores if c.reported else {}) | c.measured
-            table.add_row(
+            grid.add_row(
                 c.name, *(f"{scores[k]:.1f}" if k in scores else "" for k in ("top1", "top5")), c.license, str(c.source)
             )
-        _show(table)
+        show(grid)
 
 
 def _predict(a: argparse.Namespace) -> int:
@@ -252,28 +213,43 @@ def _predict(a: argparse.Namespace) -> int:
             print(f"zoo: {error}", file=sys.stderr)
     if not files:
         return 1
-    model = _on_device(zoo.load(a.model, weights=a.weights), a.device)
-    if not hasattr(model, "predict"):
+    if a.plot and len(files) > 1:
+        raise zoo.ZooError(f"--plot draws one video, and {len(files)} were given.")
+    model = on_device(zoo.load(a.model, weights=a.weights), a.device)
+    if hasattr(model, "autocorrect") or hasattr(model, "describe"):
+        answer = partial(goals.answer, plot=a.plot, stride=a.stride, top=a.top)
+    elif not hasattr(model, "predict"):
         raise zoo.ZooError(f"{model.name} predicts no classes; `zoo propagate` carries labels through videos with it.")
+    elif a.plot or a.stride:
+        raise zoo.ZooError(f"--plot and --stride are of models that follow a video over time; {model.name} does not.")
+    else:
+        answer = partial(_classes, top=a.top, clips=a.clips, crops=a.crops)
     answers = []
     for file in files:
         try:
-            predictions = model.predict(file, a.top, clips=a.clips, crops=a.crops)
+            found, shown = answer(model, file)
         except zoo.VideoError as error:
             failed += 1
             answers.append({"file": str(file), "error": str(error)})
             print(f"zoo: {error}", file=sys.stderr)
             continue
-        answers.append({"file": str(file), "predictions": [vars(p) for p in predictions]})
+        answers.append({"file": str(file), **found})
         if not a.json:
             print(file)  # not as the table's title, which would fold it
-            table = _table("score", "class")
-            for p in predictions:
-                table.add_row(f"{p.score:.3f}", p.label)
-            _show(table)
+            for one in shown:
+                show(one)
     if a.json:
-        _print_json(answers)
+        print_json(answers)
     return 1 if failed else 0
+
+
+def _classes(model, file: Path, **options) -> tuple[dict, list]:
+    """A classifier's answer for `zoo predict`: for machines, and as tables."""
+    predictions = model.predict(file, **options)
+    grid = table("score", "class")
+    for p in predictions:
+        grid.add_row(f"{p.score:.3f}", p.label)
+    return {"predictions": [vars(p) for p in predictions]}, [grid]
 
 
 def _propagate(a: argparse.Namespace) -> None:
@@ -287,56 +263,30 @@ def _propagate(a: argparse.Namespace) -> None:
         )
     if a.video and a.mask is None and a.keypoints is None:
         raise zoo.ZooError("zoo propagate wants the first frame's labels: --mask FILE.png or --keypoints FILE.json.")
-    options = dict(_assignment(text, "--data-option wants KEY=VALUE, such as split=test-dev") for text in a.data_option)
-    data = zoo.datamodule(*_assignment(a.data), **options) if a.data else None
+    options = dict(assignment(text, "--data-option wants KEY=VALUE, such as split=test-dev") for text in a.data_option)
+    data = zoo.datamodule(*assignment(a.data), **options) if a.data else None
     size = {} if a.size is None else {"size": a.size}
-    model = _on_device(zoo.load(a.model, weights=a.weights, **size), a.device)
-    with _progress("sequences" if data else "frames") as progress:
+    model = on_device(zoo.load(a.model, weights=a.weights, **size), a.device)
+    with progress("sequences" if data else "frames") as bar:
         if data:
-            count = propagate_data(model, data, a.out, progress)
+            count = propagate_data(model, data, a.out, bar)
         else:
             labels = {"mask": a.mask, "keypoints": a.keypoints, "texture": a.texture}
-            count = propagate_video(model, a.video, **labels, out=a.out, overlay=a.overlay, progress=progress)
+            count = propagate_video(model, a.video, **labels, out=a.out, overlay=a.overlay, progress=bar)
     places = ", ".join(str(place) for place in (a.out, a.overlay) if place)
     print(f"{count} {'sequences' if data else 'frames'} written: {places}")
-
-
-@contextlib.contextmanager
-def _progress(unit: str):
-    """A bar on the error output where that is a terminal; gives out what moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(unit, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _on_device(model, name: str):
-    import torch
-
-    if name == "auto":
-        name = torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
-    try:
-        return model.to(name)
-    except (RuntimeError, AssertionError) as error:
-        raise zoo.ZooError(
-            f"--device {name} cannot be used ({str(error).splitlines()[0]}); try --device cpu."
-        ) from None
 
 
 def _reproduce(a: argparse.Namespace) -> int:
     from zoo.reproduce import report, tables
 
     if a.table is None:
-        listing = _table("table", "title", "rows", "data")
-        for table in tables.load_tables().values():
-            listing.add_row(table.name, table.title, str(len(table.rows)), table.data or "")
-        _show(listing)
+        listing = table("table", "title", "rows", "data")
+        for one in tables.load_tables().values():
+            listing.add_row(one.name, one.title, str(len(one.rows)), one.data or "")
+        show(listing)
         return 0
-    data = dict(_assignment(text) for text in a.data)
+    data = dict(assignment(text) for text in a.data)
     found = zoo.reproduce(
         a.table,
         data,
@@ -349,7 +299,7 @@ def _reproduce(a: argparse.Namespace) -> int:
         devices=a.devices,
     )
     if a.json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         report.show(found)
     if a.markdown:
@@ -359,24 +309,17 @@ def _reproduce(a: argparse.Namespace) -> int:
     return 1 if found.failed else 0
 
 
-def _assignment(text: str, wanted: str = "--data wants NAME=ROOT, such as kinetics=/data/k400") -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise zoo.ZooError(f"{wanted}, got {text!r}.")
-    return name, value
-
-
 def _check(a: argparse.Namespace) -> int:
     report = zoo.datamodule(a.name, root=a.root, num_workers=a.num_workers).check(decode=a.decode)
     if a.json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
         return 0 if report.ok else 1
-    table = _table(
+    grid = table(
         "split", "expected", "found", "missing", "unreadable", "changed", title=f"{report.name} in {report.root}"
     )
     for split, s in report.splits.items():
-        table.add_row(split, *map(str, (s.expected, s.found, s.missing, len(s.unreadable), len(s.changed))))
-    _show(table)
+        grid.add_row(split, *map(str, (s.expected, s.found, s.missing, len(s.unreadable), len(s.changed))))
+    show(grid)
     for s in report.splits.values():
         for message in s.unreadable.values():
             print(f"  {message}")
