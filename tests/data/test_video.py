@@ -408,3 +408,22 @@ def test_reading_on_in_a_closed_or_shared_file_is_an_error_not_a_crash(folder):
         with pytest.raises(VideoError, match="closed or read elsewhere"):
             list(frames)
         assert numbers_in(video.stream(3, 9)) == list(range(3, 9))
+
+
+@pytest.mark.parametrize("name", ["late.mp4", "late.mkv", "late.ts"])
+def test_times_by_the_files_own_clock(tmp_path, name):
+    path = render(tmp_path / name, frames=30, fps=25, times=[2000 + 40 * n for n in range(30)])
+    with VideoReader(path) as video:
+        clock, since_first = video.presentation_times(), video.times()
+        assert video.fps == pytest.approx(25)
+    np.testing.assert_allclose(since_first, 0.04 * np.arange(30), atol=1e-6)
+    np.testing.assert_allclose(clock - clock[0], since_first, atol=1e-9)
+    if name == "late.mkv":  # an mp4's edit list takes the delay away or keeps it, and a stream adds its own
+        np.testing.assert_array_equal(clock, np.arange(2000, 3200, 40) / 1000)
+
+
+def test_a_selection_is_streamed(folder):
+    with VideoReader(folder / "long_gop.mp4") as video:
+        assert numbers_in(video.select([3, 4, 20, 250])) == [3, 4, 20, 250]
+        with pytest.raises(VideoError, match="there is no frame 300"):
+            list(video.select([3, 300]))

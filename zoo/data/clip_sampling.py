@@ -62,13 +62,17 @@ def clip_table(rate: float, times: np.ndarray, spec: VideoSpec) -> ClipTable:
     return ClipTable(clips, times[clips[:, [0, -1]]])
 
 
-def nominal_table(length: float, spec: VideoSpec) -> ClipTable:
+def nominal_count(length: float, spec: VideoSpec) -> int:
     """The candidate clips that a video of ``length`` seconds has if its rate is exactly ``spec.fps``.
 
     What a data set's annotations tell before any file is opened; the file may have one more or less.
     """
-    clips = _positions(candidates(int(length * spec.fps), spec), spec)
-    return ClipTable(clips, clips[:, [0, -1]] / spec.fps)
+    return candidates(int(length * spec.fps), spec)
+
+
+def nominal_times(count: int, spec: VideoSpec) -> np.ndarray:
+    """When first and last frames of ``count`` candidates come on at exactly ``spec.fps``, float64 ``[count, 2]``."""
+    return _positions(count, spec)[:, [0, -1]] / spec.fps
 
 
 def candidates(frames: int, spec: VideoSpec) -> int:

@@ -41,6 +41,7 @@ from zoo.spec import TrajectorySpec, VideoSpec
 _ANNOTATIONS = "transition_times.json"
 _EARLIEST, _LATEST = 0.01, 0.99  # of a video's length: failures outside happen before it begins or after it ends
 _OVERRUN = 0.5  # seconds that a failure may lie behind the annotated end: 13 of the release do by up to 0.005
+_LONGEST = 86_400  # seconds that a video may last; the release's longest has 148
 
 #: Of the paper: a second a clip, six to eight clips a training trajectory.
 DEFAULT_SPEC = VideoSpec(
@@ -347,7 +348,7 @@ def _annotation(entry: Any) -> Annotation:
     times, relative, (length,) = (
         _finite(key, value) for key, value in (("t", entry["t"]), ("rel_t", entry["rel_t"]), ("len", [entry["len"]]))
     )
-    if length <= 0:
+    if not 0 < length < _LONGEST:
         raise ValueError(f"has a len of {length:g} seconds")
     if not times or len(times) != len(relative):
         raise ValueError(f"has {len(times)} times in t and {len(relative)} in rel_t")

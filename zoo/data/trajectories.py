@@ -22,6 +22,8 @@ from zoo.spec import VideoSpec
 
 _MOST_FRAMES = 1 << 24  # of a resampled video: float32, which they are numbered in, counts no further
 
+_DEVIATION = 0.1  # of a stated rate from the real one; an uneven video's last frame may account for some
+
 
 def table_of(video: VideoReader, path: str | PathLike[str], spec: VideoSpec) -> ClipTable:
     """The candidate clips of an open video; reads its time stamps, decodes nothing.
@@ -29,13 +31,14 @@ def table_of(video: VideoReader, path: str | PathLike[str], spec: VideoSpec) -> 
     Raises:
         VideoError: the video is shorter than one clip, or does not tell how fast its frames follow each other.
     """
-    n, rate = video.frames, video.fps
+    times = video.presentation_times()
+    n, rate = len(times), _rate(video, times)
     if spec.fps and not 0 < n * spec.fps < rate * _MOST_FRAMES:
         raise VideoError(
             f"{path}: {n} frames at {rate:g} a second cannot be counted at {spec.fps:g} a second. Store it with its "
             "frame rate: `ffmpeg -r 25 -i FILE NEW.mp4`."
         )
-    table = clip_table(rate, video.presentation_times(), spec)
+    table = clip_table(rate, times, spec)
     if not len(table):
         wanted = f"{clip_span(spec)} frames" + (f" at {spec.fps:g} a second" if spec.fps else "")
         raise VideoError(
@@ -137,3 +140,10 @@ def whole_video_clips(
             oldest = table.frames[done, 0] if done < len(table) else number
             for k in [k for k in recent if k < oldest]:
                 del recent[k]
+
+
+def _rate(video: VideoReader, times: np.ndarray) -> float:
+    """Frames a second as the file states them, unless its time stamps say something else altogether."""
+    stated, seconds = video.fps, times[-1] - times[0]
+    real = (len(times) - 1) / seconds if seconds > 0 else 0.0
+    return real if real and abs(stated - real) > _DEVIATION * real else stated

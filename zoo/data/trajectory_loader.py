@@ -21,11 +21,11 @@ from torch.utils.data import Dataset
 from zoo.data.clip_sampling import (
     CLASSES,
     INTENTIONAL,
-    ClipTable,
     draw_starts,
     draw_trajectory,
     labels,
-    nominal_table,
+    nominal_count,
+    nominal_times,
     start_count,
 )
 from zoo.data.goals import Annotator, Vocabulary, all_triples, draw_triples
@@ -102,7 +102,8 @@ class TrainTrajectories(Dataset):
             vocabulary: serve triples of word numbers too (``svo``).
         """
         self.records, self.spec, self.seed, self.vocabulary = records, spec, seed, vocabulary
-        numbers = [min(start_count(len(table), spec.trajectory), spec.trajectory.starts) for table in self._tables()]
+        self._promised = [nominal_count(record.length, spec) for record in records]
+        numbers = [min(start_count(count, spec.trajectory), spec.trajectory.starts) for count in self._promised]
         self.videos = np.repeat(np.arange(len(records)), numbers)
         self.turns = np.concatenate([np.arange(0), *map(np.arange, numbers)])
 
@@ -128,11 +129,15 @@ class TrainTrajectories(Dataset):
     def class_counts(self, epoch: int = 0) -> Tensor:
         """Clips of each class in an epoch, int64 ``[3]``, from the annotations alone."""
         counts = np.zeros(CLASSES, dtype=np.int64)
-        tables = self._tables()
-        for row, index in enumerate(self.videos.tolist()):
-            table, failure = tables[index], self.records[index].failure
-            chosen = self._choose(len(table), row, epoch, self._generator(epoch, row, _TRAJECTORY))
-            counts += np.bincount(labels(table.times[chosen], failure), minlength=CLASSES)
+        times = nominal_times(max(self._promised, default=0), self.spec)
+        starts = np.arange(0)
+        for row, (index, turn) in enumerate(zip(self.videos.tolist(), self.turns.tolist(), strict=True)):
+            count = self._promised[index]
+            if not turn:  # a video's rows follow each other
+                starts = self._starts(count, index, epoch)
+            rng = self._generator(epoch, row, _TRAJECTORY)
+            chosen = draw_trajectory(count, int(starts[turn]), self.spec.trajectory, rng)
+            counts += np.bincount(labels(times[chosen], self.records[index].failure), minlength=CLASSES)
         return torch.from_numpy(counts)
 
     def _read(self, row: int, epoch: int) -> dict[str, Any]:
@@ -148,16 +153,16 @@ class TrainTrajectories(Dataset):
 
     def _choose(self, count: int, row: int, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """The candidates of a row's trajectory, of the ``count`` that the file really has."""
-        starts = draw_starts(count, self.spec.trajectory, self._generator(epoch, int(self.videos[row]), _STARTS))
+        starts = self._starts(count, int(self.videos[row]), epoch)
         # A file with fewer starts than its annotated length promises gives some of them twice, or its beginning.
         start = int(starts[self.turns[row] % len(starts)]) if len(starts) else 0
         return draw_trajectory(count, start, self.spec.trajectory, rng)
 
+    def _starts(self, count: int, index: int, epoch: int) -> np.ndarray:
+        return draw_starts(count, self.spec.trajectory, self._generator(epoch, index, _STARTS))
+
     def _generator(self, epoch: int, number: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch, number, purpose))
-
-    def _tables(self) -> list[ClipTable]:
-        return [nominal_table(record.length, self.spec) for record in self.records]
 
 
 class WholeVideos(Dataset):
