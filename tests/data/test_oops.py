@@ -254,7 +254,7 @@ NAN = float("nan")
         ({**entry([1.0], 6.0), "len": math.inf}, "has 'inf' in len"),
         ({**entry([1.0], 6.0), "len": -6.0}, "has a len of -6 seconds"),
         ({**entry([1.0], 6.0), "len": 0}, "has a len of 0 seconds"),
-        (entry([1.0], 1e9), r"has a len of 1e+09 seconds"),
+        (entry([1.0], 1e8), "has a len of 1e+08 seconds"),
         ({**entry([1.0], 6.0), "len": True}, "has 'True' in len"),
         ({**entry([1.0], 6.0), "t": ["soon"]}, "has 'soon' in t"),
         ({**entry([1.0], 6.0), "t": [10**400]}, "in t, which is no number of seconds"),
