@@ -93,8 +93,8 @@ class SvoShift(FrameRows):
 
     def __init__(self) -> None:
         # After video and segment: which positions can be scored, their hits before and after, the sum of the changes of
-        # rank, and the triples that it is the sum of.
-        super().__init__(key=2, columns=2 + 3 + 3 + 3 + 2)
+        # rank, the triples that it is the sum of, and how many triples there are at all.
+        super().__init__(key=2, columns=2 + 3 + 3 + 3 + 3)
 
     def update(self, before: Tensor, after: Tensor, *, intentional: Tensor, unintentional: Tensor, video: int) -> None:
         """Take the unintentional segment of one video. Sorts V^2 numbers twice: about a second with 3615 words.
@@ -123,11 +123,15 @@ class SvoShift(FrameRows):
         changes = (ranks[1] - ranks[0]).split([len(own) for own in complete])
         for segment, (own, change) in enumerate(zip(owners, changes, strict=True)):
             facts = [(own != MISSING).any(0), *(hits(scores, own, _SHIFT_K).any(0) for scores in sides)]
-            row = torch.cat([*(fact.long() for fact in facts), torch.tensor([int(change.sum()), len(change)])])
+            row = torch.cat(
+                [*(fact.long() for fact in facts), torch.tensor([int(change.sum()), len(change), words**3])]
+            )
             self._add(torch.tensor([video]), torch.tensor([segment]), row[None])
 
     def compute(self) -> dict[str, Tensor]:
         """``{intentional,unintentional}_d_acc`` in percentage points, ``..._d_rank_millions``, and ``videos``.
+
+        ``..._d_rank_percent`` is the change of rank as a share of all triples, which small vocabularies can be told by.
 
         A change of accuracy over nothing is 0, a change of rank over nothing NaN.
         """
@@ -137,8 +141,9 @@ class SvoShift(FrameRows):
             own = rows[rows[:, FRAME] == segment]
             valid, before, after = own[:, 2:11].sum(0).split(3)
             result[f"{name}_d_acc"] = sum(_percent(after, valid)) / 3 - sum(_percent(before, valid)) / 3
-            change, triples = own[own[:, -1] > 0, -2:].double().unbind(1)
+            change, triples, all_triples = own[own[:, -2] > 0, -3:].double().unbind(1)
             result[f"{name}_d_rank_millions"] = float((change / triples).mean()) / _MILLION
+            result[f"{name}_d_rank_percent"] = 100 * float((change / triples / all_triples).mean())
         return self._result(result | {"videos": len(rows[:, SEQUENCE].unique())})
 
 
