@@ -36,7 +36,7 @@ METRICS = {
 OF_NOTHING = {
     "frames": {"l1_5f", "l1_10f"},
     "intentionality": {"mean_abs_error", "median_abs_error", "mean_rel_error", "median_rel_error"},
-    "svo shift": {"intentional_d_rank_millions", "unintentional_d_rank_millions"},
+    "svo shift": {f"{s}_d_rank_{u}" for s in ("intentional", "unintentional") for u in ("millions", "percent")},
 }
 FRAMES = 5
 
