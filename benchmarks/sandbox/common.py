@@ -46,18 +46,19 @@ def as_json(values: dict[str, Any]) -> bytes:
     return (json.dumps(values, indent=1) + "\n").encode()
 
 
-def bundle_weights(name: str, source: Path, clip: Sequence[int]) -> dict[str, Any]:
+def bundle_weights(name: str, source: Path, clip: Sequence[int], tag: str = "sandbox") -> dict[str, Any]:
     """Copy a checkpoint of model ``name`` into weights/ and write its proof.
 
     Args:
         name: the registered name.
         source: its safetensors file.
         clip: shape of the proof's random input ``[B, 3, T, H, W]``.
+        tag: of the checkpoint; ``"sandbox"`` is the model's default.
 
     Returns:
         The first fields of its entry in checkpoints.yaml.
     """
-    weights, proof = (f"weights/{name}.sandbox.{kind}" for kind in ("safetensors", "proof.safetensors"))
+    weights, proof = (f"weights/{name}.{tag}.{kind}" for kind in ("safetensors", "proof.safetensors"))
     (REPOSITORY / "weights").mkdir(exist_ok=True)
     shutil.copyfile(source, REPOSITORY / weights)
     model = zoo.create(name)
@@ -71,7 +72,7 @@ def bundle_weights(name: str, source: Path, clip: Sequence[int]) -> dict[str, An
         "license": "MIT",
         "code_license": "MIT",
         "proof": proof,
-        "default": True,
+        "default": tag == "sandbox",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ import torch
 
 import zoo
 from zoo.data import sampling
+from zoo.data.clip_sampling import clip_table
 from zoo.data.datamodule import VideoDataModule
+from zoo.data.goals import draw_triples
 from zoo.data.loader import TrainClips, TrainSampler, collate
+from zoo.data.pixels import draw_window
+from zoo.data.sandbox.datamodules import SandboxOops
+from zoo.data.trajectory_loader import INTENTIONAL, TrainTrajectories, collate_trajectories
 from zoo.data.transforms import crop_view
 from zoo.data.video import VideoReader
 from zoo.spec import VideoSpec
@@ -57,3 +63,73 @@ def remember(data: VideoDataModule, path: Path) -> None:
         with VideoReader(record.path, threads=1) as video:
             videos.append(video.read(np.arange(video.frames), short_side=low))
     np.save(path, np.stack(videos))
+
+
+class RememberedTrajectories(TrainTrajectories):
+    """`TrainTrajectories` out of scaled videos; the same draws give the same trajectories, rounded to bytes."""
+
+    def __init__(self, *arguments: Any, frames: np.ndarray, index: dict[str, Any]) -> None:
+        super().__init__(*arguments)
+        self.frames, self.index = frames, index
+
+    def _read(self, row: int, epoch: int) -> dict[str, Any]:
+        number = int(self.videos[row])
+        record, rng = self.records[number], self._generator(epoch, row, 2)  # the stream of a trajectory's draws
+        start, fps, times, (height, width) = self.index[record.name]
+        table = clip_table(fps, np.array(times), self.spec)
+        table = table[self._choose(len(table), row, epoch, rng)]
+        clips = torch.empty(len(table), 3, self.spec.frames, self.spec.crop, self.spec.crop)
+        windows = [draw_window(height, width, self.spec, rng) for _ in range(len(table))]
+        for clip, window, numbers in zip(clips, windows, table.frames, strict=True):
+            cut = self.frames[start + numbers, window.top : window.top + window.size]
+            cut = cut[:, :, window.left : window.left + window.size]
+            clip.copy_(
+                torch.from_numpy(np.ascontiguousarray(cut[:, :, :: -1 if window.mirrored else 1])).movedim(-1, 0)
+            )
+        label = record.clip_labels(when := torch.from_numpy(table.times))
+        sample = record.sample(number) | {"clips": clips, "times": when, "label": label, "unreadable": []}
+        if self.vocabulary:
+            goal, went_wrong = torch.tensor(draw_triples(record.goals, self.vocabulary, rng))
+            sample["svo"] = torch.where(label[:, None] == INTENTIONAL, goal, went_wrong)
+        return sample
+
+
+class RememberedOops(SandboxOops):
+    """The sandbox's failures, trained on from memory and tested from the files."""
+
+    def __init__(self, *arguments: Any, memory: Path, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.memory = memory
+
+    def train_dataloader(self) -> torch.utils.data.DataLoader:
+        data = RememberedTrajectories(
+            self.records("train"),
+            self.spec,
+            self.seed,
+            self._vocabulary if self.goals else None,
+            frames=np.load(self.memory / "videos.npy", mmap_mode="r"),
+            index=json.loads((self.memory / "videos.json").read_text()),
+        )
+        sampler = TrainSampler(data, *self._place(), seed=self.seed)
+        options = {"collate_fn": collate_trajectories, "drop_last": True}
+        return torch.utils.data.DataLoader(data, self.batch_size, sampler=sampler, **options)
+
+
+def remember_oops(data: SandboxOops, folder: Path) -> None:
+    """Scale every training video once, annotated or not, into one array on disk with an index beside it."""
+    size = data.spec.size
+    if size is None:
+        raise zoo.ZooError("training from memory wants one size of all frames (spec.size); see RememberedTrajectories.")
+    if (folder / "videos.json").exists():
+        return
+    index, videos, start = {}, [], 0
+    for record in (*data.records("train"), *data.unlabelled()):
+        with VideoReader(record.path, threads=1) as video:
+            frames = torch.from_numpy(video.read(np.arange(video.frames))).permute(0, 3, 1, 2).float()
+            scaled = torch.nn.functional.interpolate(frames, size, mode="bilinear", align_corners=False)
+            times = video.presentation_times().tolist()
+            index[record.name] = (start, video.fps, times, tuple(frames.shape[2:]))
+        videos.append(scaled.round().byte().permute(0, 2, 3, 1).numpy())
+        start += len(frames)
+    np.save(folder / "videos.npy", np.concatenate(videos))
+    (folder / "videos.json").write_text(json.dumps(index))

@@ -26,7 +26,7 @@ from zoo.spec import TrajectorySpec, VideoSpec
 EPS = 1e-4  # of Adam
 
 #: 100 epochs of up to ten clips of each of 4,456 videos. The release states no batch; this one is ours.
-RECIPE = Recipe(rate=1e-3, batch=64, iterations=100 * 44_000 // 64, schedule="constant", weight_decay=0.0)
+RECIPE = Recipe(rate=1e-3, batch=64, iterations=100 * 44_516 // 64, schedule="constant", weight_decay=0.0)
 
 
 class ClipIntentionality(Intentionality):
@@ -160,7 +160,7 @@ def tiny(
     num_classes: int = 3,
     channels: int = 8,
     frames: int = 8,
-    crop: int = 48,
+    crop: int = 40,
     batch: int = 96,
     iterations: int = 600,
     frozen: bool = False,
