@@ -106,7 +106,7 @@ class RememberedOops(SandboxOops):
             self.records("train"),
             self.spec,
             self.seed,
-            self._vocabulary if self.goals else None,
+            self.words if self.goals else None,
             frames=np.load(self.memory / "videos.npy", mmap_mode="r"),
             index=json.loads((self.memory / "videos.json").read_text()),
         )

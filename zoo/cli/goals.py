@@ -119,7 +119,8 @@ def _index(a: argparse.Namespace) -> None:
 
 
 def _retrieve(a: argparse.Namespace) -> None:
-    from zoo.retrieval import Index, retrieve
+    from zoo.clip_index import Index
+    from zoo.retrieval import retrieve
 
     model = _load(a, "autocorrect", "corrects nothing")
     found = retrieve(model, a.video, Index.open(a.index, model), a.k)
@@ -163,21 +164,23 @@ def _words(a: argparse.Namespace) -> None:
 
 
 def _draw_trajectories(a: argparse.Namespace) -> None:
-    from zoo.retrieval import Index
-    from zoo.visualize.trajectories import draw_trajectories
+    from zoo.clip_index import Index
+    from zoo.visualize.trajectories import trajectories
 
     model = _load(a, "autocorrect", "corrects nothing")
-    draw_trajectories(model, a.files, Index.open(a.index, model), a.out)
-    print(a.out)
+    index = Index.open(a.index, model)
+    corrections = {file.stem: model.autocorrect(file) for file in a.files}
+    print(trajectories(index.vectors("h"), corrections, a.out, states=index.logits.argmax(1)))
 
 
 def _draw_neurons(a: argparse.Namespace) -> None:
-    from zoo.retrieval import Index
-    from zoo.visualize.neurons import draw_neurons
+    from zoo.clip_index import Index
+    from zoo.probing import word_neurons
+    from zoo.visualize.neurons import draw_neurons, neuron_table
 
     model = _load(a, "embed", "has no vectors of clips")
     name, root = assignment(a.data)
     data = zoo.datamodule(name, root=root, spec=model.spec, goals=True)
-    for line in draw_neurons(Index.open(a.index, model), data, a.out, k=a.k):
-        print(line)
-    print(a.out)
+    rows = word_neurons(Index.open(a.index, model), data, a.k)
+    print(neuron_table(rows))
+    print(draw_neurons(rows, a.out))

@@ -131,7 +131,7 @@ class Oops(VideoDataModule):
         Raises:
             DataError: the goal annotations are not there.
         """
-        return self._vocabulary.words
+        return self.words.words
 
     def class_counts(self) -> Tensor:
         """Clips of each class in an epoch of training trajectories, int64 ``[3]``, from the annotations alone."""
@@ -198,10 +198,10 @@ class Oops(VideoDataModule):
     def _trajectories(self) -> TrainTrajectories:
         if not self.spec.trajectory or not self.spec.fps:
             raise DataError(f"{self.name} is trained on as trajectories; the model's spec says none (spec.trajectory).")
-        return TrainTrajectories(self.records("train"), self.spec, self.seed, self._vocabulary if self.goals else None)
+        return TrainTrajectories(self.records("train"), self.spec, self.seed, self.words if self.goals else None)
 
     def _evaluation(self, spec: VideoSpec) -> DataLoader:
-        data = WholeVideos(self.records("val"), spec, self._vocabulary if self.goals else None)
+        data = WholeVideos(self.records("val"), spec, self.words if self.goals else None)
         return DataLoader(data, sampler=OnceSampler(data, *self._place()), **self._options())
 
     def _options(self) -> dict[str, Any]:
@@ -237,10 +237,10 @@ class Oops(VideoDataModule):
         """What is said of each video with triples, by plain name; what is wrong, by plain name; and remarks."""
         path = self._goal_folder / f"{split}.json"
         said, problems = read_goals(path)
-        unknown = unknown_words((a for annotators in said.values() for a in annotators), self._vocabulary)
-        goals = {_plain(name): a for name, a in said.items() if has_triples(a, self._vocabulary)}
+        unknown = unknown_words((a for annotators in said.values() for a in annotators), self.words)
+        goals = {_plain(name): a for name, a in said.items() if has_triples(a, self.words)}
         remark = f"{path}: {unknown}"
-        if not self._vocabulary.corrections:
+        if not self.words.corrections:
             remark += f"; {self._goal_folder} holds no corrections.json. Unpack lang.tar.gz whole"
         return goals, {_plain(n): p for n, p in problems.items()}, [f"{remark}."] if unknown.triples else []
 
@@ -299,7 +299,7 @@ class Oops(VideoDataModule):
         return read_annotations(self._annotation_folder / _ANNOTATIONS)
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
+    def words(self) -> Vocabulary:
         return read_vocabulary(self._goal_folder)
 
 

@@ -103,7 +103,8 @@ class GoalDecoder(ZooModule):
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of the trunk, or what the trunk can start from, under a fresh read-out."""
         own = self.trunk.state_dict()
-        trunk = state if state.keys() == own.keys() else self.trunk.adapt(state)
+        fits = state.keys() == own.keys() and all(value.shape == own[key].shape for key, value in state.items())
+        trunk = state if fits else self.trunk.adapt(state)
         return {**self.state_dict(), **{f"trunk.{key}": value for key, value in trunk.items()}}
 
     def train(self, mode: bool = True) -> GoalDecoder:
@@ -202,7 +203,9 @@ class GoalDecoder(ZooModule):
         """
         h, _ = self.trunk.trace(phi, lengths)
         wrong = label > INTENTIONAL
-        after = self._corrected(phi, lengths, wrong) if shift is not None else h
+        after = h
+        if shift is not None:
+            after = self.trunk.correct(phi, lengths, wrong, linear=self.autocorrect == "linearized").h
         parts = (part.split(list(lengths)) for part in (self.decoder(h), label, self.decoder(after)))
         for video, known, scores, mark, corrected in zip(videos, triples, *parts, strict=True):
             for segment, chosen in enumerate((mark == INTENTIONAL, mark > INTENTIONAL)):
@@ -212,12 +215,6 @@ class GoalDecoder(ZooModule):
             if shift is not None and (mark > INTENTIONAL).any():
                 before, now = (which[mark > INTENTIONAL].mean(0) for which in (scores, corrected))
                 shift.update(before, now, **known, video=video)
-
-    def _corrected(self, phi: Tensor, lengths: Sequence[int], wrong: Tensor) -> Tensor:
-        with torch.inference_mode(False), torch.enable_grad():  # a test runs without gradients; this is made of them
-            return self.trunk.correct(
-                phi.clone(), lengths, wrong.clone(), linear=self.autocorrect == "linearized"
-            ).h.detach()
 
     def on_validation_epoch_end(self) -> None:
         self._report("val_", self.val_metrics)

@@ -321,8 +321,10 @@ class Intentionality(ZooModule):
         """`auto_correct` of features ``[N, D]`` in eval mode, or with ``linear`` its baseline."""
         was_training, _ = self.training, self.eval()
         try:
-            if linear:
-                return extrapolate(self, phi, lengths, wrong)
-            return auto_correct(self, phi, lengths, wrong, settings or self.correction)
+            with torch.inference_mode(False), torch.enable_grad():  # it is made of gradients, whoever asks
+                phi, wrong = phi.detach().clone(), wrong.clone()
+                if linear:
+                    return extrapolate(self, phi, lengths, wrong)
+                return auto_correct(self, phi, lengths, wrong, settings or self.correction)
         finally:
             self.train(was_training)
