@@ -16,6 +16,7 @@ DATA_SETS = {
     "sandbox_davis": "zoo.data.sandbox.datamodules.SandboxDavis",
     "sandbox_jhmdb": "zoo.data.sandbox.datamodules.SandboxJhmdb",
     "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",
+    "sandbox_oops": "zoo.data.sandbox.datamodules.SandboxOops",
     "sandbox_vip": "zoo.data.sandbox.datamodules.SandboxVip",
     "sandbox_vlog": "zoo.data.sandbox.datamodules.SandboxVlog",
     "vip": "zoo.data.vip.Vip",

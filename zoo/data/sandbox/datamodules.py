@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from zoo.data.davis import Davis2017
 from zoo.data.jhmdb import Jhmdb
+from zoo.data.oops import Oops
 from zoo.data.sandbox.correspondence import RECIPE, render_davis, render_jhmdb, render_vip, render_vlog
+from zoo.data.sandbox.oops import RECIPE as OOPS_RECIPE
+from zoo.data.sandbox.oops import TRAIN, render_oops
 from zoo.data.sandbox.rendered import Rendered
 from zoo.data.vip import Vip
 from zoo.data.vlog import Vlog
@@ -48,3 +51,13 @@ class SandboxVip(Rendered, Vip):
 
     def render(self, *, training: bool) -> None:
         render_vip(self.root)
+
+
+class SandboxOops(Rendered, Oops):
+    """The rendered mishaps, with times and goals, in the layout of Oops!."""
+
+    name = "sandbox_oops"
+    folder = f"oops-{OOPS_RECIPE}"
+
+    def render(self, *, training: bool) -> None:
+        render_oops(self.root, train=TRAIN if training else 0)
