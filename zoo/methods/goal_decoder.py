@@ -76,6 +76,7 @@ class GoalDecoder(ZooModule):
         clips: tuple[int, int] = (7, 9),
         autocorrect: Correct | None = None,
         drop: float = 0.5,
+        epsilon: float = EPS,
     ) -> None:
         """
         Args:
@@ -85,13 +86,14 @@ class GoalDecoder(ZooModule):
             clips: of a training trajectory.
             autocorrect: how a test corrects; None leaves that out.
             drop: probability that a word of the labels is left out of the loss (the release's ``svo_pred_prob``).
+            epsilon: of AdamW.
         """
         spec = trunk.spec
         super().__init__(spec.replace(trajectory=replace(spec.trajectory, clips=clips)), recipe)
         if autocorrect not in (None, "adversarial", "linearized"):
             raise ZooError(f"autocorrect must be 'adversarial', 'linearized' or None, got {autocorrect!r}.")
         self.trunk, self.decoder = trunk.requires_grad_(False), head
-        self.autocorrect, self.drop = autocorrect, drop
+        self.autocorrect, self.drop, self.epsilon = autocorrect, drop, epsilon
         self.val_metrics, self.test_metrics = SvoScore(), SvoScore()
         self.shift = SvoShift()
 
@@ -231,7 +233,7 @@ class GoalDecoder(ZooModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        optimizer = AdamW(self.decoder.parameters(), lr=recipe.rate, eps=EPS, weight_decay=recipe.weight_decay)
+        optimizer = AdamW(self.decoder.parameters(), lr=recipe.rate, eps=self.epsilon, weight_decay=recipe.weight_decay)
         return optimizer if recipe.schedule == "constant" else self.scheduled(optimizer)
 
     def describe(self, video: str | os.PathLike, top: int = 5) -> Description:
@@ -300,7 +302,7 @@ def goal_decoder(
         learning_rate: in place of the recipe's own.
     """
     recipe = RECIPE.with_rate(learning_rate)
-    return _decoder(trunk, (7, 9), num_words, word_dim, words, freeze_words, recipe, autocorrect, drop)
+    return _decoder(trunk, num_words, word_dim, words, freeze_words, recipe, autocorrect, drop, EPS)
 
 
 @register("goal_decoder_tiny", paper="epstein2020goals", summary="goals in words on the sandbox")
@@ -313,8 +315,8 @@ def tiny(
     freeze_words: bool = True,
     autocorrect: Correct | None = None,
     drop: float = 0.5,
-    batch: int = 16,
-    iterations: int = 600,
+    batch: int = 8,
+    iterations: int = 300,
     learning_rate: float | None = None,
 ) -> GoalDecoder:
     """The read-out of the sandbox's models.
@@ -332,12 +334,11 @@ def tiny(
         learning_rate: in place of the recipe's own.
     """
     recipe = Recipe(3e-3, batch, iterations, "cosine", weight_decay=0.01).with_rate(learning_rate)
-    return _decoder(trunk, (7, 9), num_words, word_dim, words, freeze_words, recipe, autocorrect, drop)
+    return _decoder(trunk, num_words, word_dim, words, freeze_words, recipe, autocorrect, drop, epsilon=1e-8)
 
 
 def _decoder(
     trunk: str,
-    clips: tuple[int, int],
     num_words: int,
     word_dim: int,
     words: str | None,
@@ -345,13 +346,14 @@ def _decoder(
     recipe: Recipe,
     autocorrect: Correct | None,
     drop: float,
+    epsilon: float,
 ) -> GoalDecoder:
     known, table = read_words(words) if words else (None, None)
     if table is not None:
         num_words, word_dim = table.shape
     body = create(trunk)
     head = SvoHead(body.head.in_features, num_words, word_dim, freeze_words=freeze_words)
-    model = GoalDecoder(body, head, recipe=recipe, clips=clips, autocorrect=autocorrect, drop=drop)
+    model = GoalDecoder(body, head, recipe=recipe, autocorrect=autocorrect, drop=drop, epsilon=epsilon)
     if table is not None:
         head.words.data.copy_(table)
         model.labels = tuple(known)

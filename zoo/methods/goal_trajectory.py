@@ -81,6 +81,7 @@ class GoalTrajectory(Intentionality):
         p_perturb: float = 0.5,
         p_swap: float = 1 / 3,
         weighted: bool = True,
+        epsilon: float = EPS,
     ) -> None:
         """
         Args:
@@ -94,6 +95,7 @@ class GoalTrajectory(Intentionality):
             p_perturb: that a split sequence is perturbed.
             p_swap: that a perturbed sequence has its parts exchanged, instead of one of them replaced.
             weighted: weigh the labels by their inverse frequency in the training data.
+            epsilon: of AdamW.
         """
         super().__init__(width, spec=spec, recipe=recipe, num_classes=num_classes)
         for name, p in (("p_whole", p_whole), ("p_perturb", p_perturb), ("p_swap", p_swap)):
@@ -102,7 +104,8 @@ class GoalTrajectory(Intentionality):
         self.encoder, self.transformer = encoder, transformer
         self.gelu = nn.GELU()  # both heads begin with it
         self.coherence_head = nn.Linear(width, 2)
-        self.p_whole, self.p_perturb, self.p_swap, self.weighted = p_whole, p_perturb, p_swap, weighted
+        self.p_whole, self.p_perturb, self.p_swap = p_whole, p_perturb, p_swap
+        self.weighted, self.epsilon = weighted, epsilon
         self.register_buffer("class_weights", None, persistent=False)
         self.encoder.fc.reset_parameters()
         nn.init.normal_(self.encoder.fc.weight, std=0.02)
@@ -171,7 +174,7 @@ class GoalTrajectory(Intentionality):
     def configure_optimizers(self) -> Any:
         """AdamW; its rate is not scaled with the batch, for it scales itself."""
         recipe = self.recipe
-        optimizer = AdamW(self.parameters(), lr=recipe.rate, eps=EPS, weight_decay=recipe.weight_decay)
+        optimizer = AdamW(self.parameters(), lr=recipe.rate, eps=self.epsilon, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant" and not recipe.warmup:
             return optimizer
         return self.scheduled(optimizer)
@@ -286,8 +289,8 @@ def tiny(
     width: int = 64,
     channels: int = 8,
     frames: int = 8,
-    crop: int = 40,
-    batch: int = 16,
+    crop: int = 48,
+    batch: int = 8,
     iterations: int = 600,
     p_whole: float | None = None,
     weighted: bool = True,
@@ -320,8 +323,9 @@ def tiny(
         spec=tiny_spec(frames, crop, stride, cap),
         recipe=recipe.with_rate(learning_rate),
         num_classes=num_classes,
-        p_whole=_p_whole(coherence, p_whole),
+        p_whole=_p_whole(coherence, p_whole, default=0.5),  # the paper's; so short a training wants more labels
         weighted=weighted,
+        epsilon=1e-8,
     )
 
 
@@ -340,5 +344,5 @@ def tiny_spec(frames: int, crop: int, stride: int = 4, cap: int | None = None) -
     )
 
 
-def _p_whole(coherence: bool, given: float | None) -> float:
-    return (0.2 if coherence else 1.0) if given is None else given
+def _p_whole(coherence: bool, given: float | None, default: float = 0.2) -> float:
+    return (default if coherence else 1.0) if given is None else given

@@ -41,6 +41,7 @@ class ClipIntentionality(Intentionality):
         num_classes: int = 3,
         frozen: bool = False,
         weighted: bool = False,
+        epsilon: float = EPS,
     ) -> None:
         """
         Args:
@@ -50,9 +51,10 @@ class ClipIntentionality(Intentionality):
             num_classes: of the head.
             frozen: the trunk keeps its weights and its statistics, only the head learns.
             weighted: weigh the labels by their inverse frequency in the training data.
+            epsilon: of Adam.
         """
         super().__init__(trunk.out_channels, spec=spec, recipe=recipe, num_classes=num_classes)
-        self.trunk, self.frozen, self.weighted = trunk, frozen, weighted
+        self.trunk, self.frozen, self.weighted, self.epsilon = trunk, frozen, weighted, epsilon
         self.register_buffer("class_weights", None, persistent=False)
         trunk.requires_grad_(not frozen)
 
@@ -112,7 +114,7 @@ class ClipIntentionality(Intentionality):
         """Adam; its rate is not scaled with the batch, for it scales itself."""
         recipe = self.recipe
         learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = Adam(learning, lr=recipe.rate, eps=EPS, weight_decay=recipe.weight_decay)
+        optimizer = Adam(learning, lr=recipe.rate, eps=self.epsilon, weight_decay=recipe.weight_decay)
         if recipe.schedule == "constant" and not recipe.warmup:
             return optimizer
         return self.scheduled(optimizer)
@@ -160,9 +162,9 @@ def tiny(
     num_classes: int = 3,
     channels: int = 8,
     frames: int = 8,
-    crop: int = 40,
-    batch: int = 96,
-    iterations: int = 600,
+    crop: int = 48,
+    batch: int = 56,
+    iterations: int = 400,
     frozen: bool = False,
     weighted: bool = True,
     stride: int = 4,
@@ -194,4 +196,5 @@ def tiny(
         num_classes=num_classes,
         frozen=frozen,
         weighted=weighted,
+        epsilon=1e-8,
     )
