@@ -132,3 +132,20 @@ def _checked(kind: type, where: str, values: dict[str, Any]) -> dict[str, Any]:
     if surplus := sorted(set(values) - known):
         raise ZooError(f"{where}: unknown field {', '.join(surplus)}; known fields: {', '.join(sorted(known))}.")
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+#: One-second clips of 112 pixels that make trajectories, as the networks of Oops! see them.
+ONE_SECOND = VideoSpec(
+    frames=16,
+    stride=1,
+    fps=16,
+    crop=112,
+    short_side=(112, 168),
+    test_crop=112,
+    test_short_side=112,
+    clips=1,
+    crops=1,
+    trajectory=TrajectorySpec(),
+    mean=(0.43216, 0.394666, 0.37645),
+    std=(0.22803, 0.22145, 0.216989),
+)

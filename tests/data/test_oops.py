@@ -17,9 +17,9 @@ import zoo
 from tests.data.failures import RATE, SPEC, TRAIN, VAL, annotated, entry, goals, oops, said, usual
 from tests.data.render import numbers_in
 from tests.data.trees import write_list
-from zoo.data.oops import DEFAULT_SPEC, Oops, read_annotations
+from zoo.data.oops import Oops, read_annotations
 from zoo.errors import DataError
-from zoo.spec import TrajectorySpec
+from zoo.spec import ONE_SECOND, TrajectorySpec
 
 WORDS = ["", "fall", "jump", "kid", "man"]
 
@@ -350,7 +350,7 @@ def test_without_pixels_no_video_need_be_there(tmp_path):
         assert (batch["duration"].tolist(), len(batch["clips"]), len(batch["label"])) == ([6.0] * 3, 0, 0)
         assert batch["times"].shape == (0, 2)
         assert data.check().ok
-    assert Oops(root, DEFAULT_SPEC.replace(pixels=False, trajectory=None)).records("val")
+    assert Oops(root, ONE_SECOND.replace(pixels=False, trajectory=None)).records("val")
     with pytest.raises(DataError, match=r"no folder oops_video/val .* unpack video\.tar\.gz"):
         make(root).records("val")
     with pytest.raises(DataError, match=r"no folder oops_video/val"):

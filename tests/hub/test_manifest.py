@@ -49,6 +49,7 @@ def test_every_entry_says_where_it_is_from_and_what_may_be_done_with_it(checkpoi
 
 
 CORRESPONDENCE = ("time_cycle_r50", "contrastive_random_walk_r18")
+TORCHVISION = ("r3d18", "r2plus1d18")
 
 
 def test_what_was_published_of_correspondence_is_listed():
@@ -63,7 +64,7 @@ def test_what_was_published_of_correspondence_is_listed():
 def test_everything_that_was_published_for_non_local_networks_is_listed():
     by = {}
     for checkpoint in manifest().values():
-        if isinstance(checkpoint.source, Upstream) and checkpoint.model not in CORRESPONDENCE:
+        if isinstance(checkpoint.source, Upstream) and checkpoint.model not in (*CORRESPONDENCE, *TORCHVISION):
             by.setdefault(checkpoint.source.url.split("/")[3], []).append(checkpoint)
     assert {publisher: len(entries) for publisher, entries in by.items()} == {
         "video-nonlocal": 15,
@@ -74,6 +75,13 @@ def test_everything_that_was_published_for_non_local_networks_is_listed():
     assert {c.license for c in by["pyslowfast"] + by["mmaction"]} == {"Apache-2.0"}
     assert all(len(c.sha256_prefix) == 8 for c in by["mmaction"])
     assert len({c.source.url for entries in by.values() for c in entries}) == 23
+
+
+@pytest.mark.parametrize("model", TORCHVISION)
+def test_torchvisions_files_carry_their_hash_in_their_names(model):
+    (found,) = manifest().for_model(model)
+    assert f"-{found.sha256_prefix}.pth" in found.source.url
+    assert (found.labels, found.num_classes) == ("kinetics400", 400)
 
 
 def test_default_of_the_canonical_model():

@@ -12,7 +12,8 @@ from tests import goldens
 from tests.goldens import recipe
 from zoo.errors import WeightsError
 from zoo.hub.weights import load_strict
-from zoo.methods.goal_trajectory import LAMBDA, class_weights, coherence_loss, failure_loss, finite
+from zoo.methods.goal_trajectory import LAMBDA, coherence_loss
+from zoo.methods.intentionality import class_weights, failure_loss, finite
 from zoo.networks.sequences import perturbed, split, whole
 
 

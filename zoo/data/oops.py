@@ -36,26 +36,12 @@ from zoo.data.trajectories import table_of
 from zoo.data.trajectory_loader import FailureRecord, TrainTrajectories, WholeVideos, collate_trajectories
 from zoo.data.video import VideoReader
 from zoo.errors import DataError, VideoError
-from zoo.spec import TrajectorySpec, VideoSpec
+from zoo.spec import ONE_SECOND, VideoSpec
 
 _ANNOTATIONS = "transition_times.json"
 _EARLIEST, _LATEST = 0.01, 0.99  # of a video's length: failures outside happen before it begins or after it ends
 _OVERRUN = 0.5  # seconds that a failure may lie behind the annotated end: 13 of the release do by up to 0.005
 _LONGEST = 86_400  # seconds that a video may last; the release's longest has 148
-
-#: Of the paper: a second a clip, six to eight clips a training trajectory.
-DEFAULT_SPEC = VideoSpec(
-    frames=16,
-    stride=1,
-    fps=16.0,
-    crop=112,
-    short_side=(112, 168),
-    test_crop=112,
-    test_short_side=112,
-    clips=1,
-    crops=1,
-    trajectory=TrajectorySpec(),
-)
 
 Seconds = tuple[float, float | None]
 
@@ -112,7 +98,7 @@ class Oops(VideoDataModule):
                 ``len``, as `zoo pseudo-label` writes it. A real annotation goes before it.
             goals: serve triples of words too, from the videos that have some.
         """
-        super().__init__(root, spec or DEFAULT_SPEC, batch_size, num_workers, seed)
+        super().__init__(root, spec or ONE_SECOND, batch_size, num_workers, seed)
         if self.spec.pixels and not (self.spec.trajectory and self.spec.fps):
             raise DataError(
                 f"{self.name} is served as trajectories of clips at a known rate, and the model's spec has "

@@ -12,42 +12,26 @@ its slips two are left out: gradients that leak from one epoch into the next, an
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim import AdamW
 
 from zoo.errors import WeightsError, ZooError
 from zoo.methods.base import Recipe
-from zoo.methods.intentionality import SPEC, Intentionality
+from zoo.methods.intentionality import EPS, Intentionality, failure_loss, finite
 from zoo.networks.sequences import Layout, perturbed, split, whole
 from zoo.networks.trajectory import Positions, TrajectoryTransformer
 from zoo.networks.video_resnet import VideoResNet
 from zoo.registry import register
-from zoo.spec import TrajectorySpec, VideoSpec
+from zoo.spec import ONE_SECOND, TrajectorySpec, VideoSpec
 
-EPS = 1e-4  # of AdamW, as half precision wants it
 LAMBDA = 0.5  # weight of the coherence loss
 
 #: 20 epochs of 27 thousand trajectories, two in each of eight accumulated batches; the rate stays.
 RECIPE = Recipe(rate=3e-5, batch=16, iterations=20 * 27_171 // 16, schedule="constant", weight_decay=0.01)
-
-
-def failure_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """``L_fail``: cross-entropy of the labelled clips, each weighed by its class, over their number (section 3.2).
-
-    Args:
-        logits: ``[M, C]``.
-        labels: ``[M]``; -1 does not count.
-        weights: ``[C]``; the number that is divided by stays the plain one, as in the release.
-    """
-    total = cross_entropy(logits, labels, weights, ignore_index=-1, reduction="sum")
-    return total / (labels >= 0).sum().clamp(min=1)
 
 
 def coherence_loss(logits: Tensor, consistent: Tensor) -> Tensor:
@@ -60,11 +44,6 @@ def coherence_loss(logits: Tensor, consistent: Tensor) -> Tensor:
     return failure_loss(logits, consistent)
 
 
-def class_weights(counts: Tensor) -> Tensor:
-    """Inverse frequencies, 1 for the most frequent class and for one that never occurs; ``[C]``."""
-    return torch.where(counts > 0, counts.max() / counts.clamp(min=1), 1.0).float()
-
-
 class GoalTrajectory(Intentionality):
     """The encoder of clips, the Transformer over them, and the two heads."""
 
@@ -74,7 +53,7 @@ class GoalTrajectory(Intentionality):
         transformer: TrajectoryTransformer,
         width: int,
         *,
-        spec: VideoSpec = SPEC,
+        spec: VideoSpec = ONE_SECOND,
         recipe: Recipe = RECIPE,
         num_classes: int = 3,
         p_whole: float = 0.2,
@@ -97,7 +76,7 @@ class GoalTrajectory(Intentionality):
             weighted: weigh the labels by their inverse frequency in the training data.
             epsilon: of AdamW.
         """
-        super().__init__(width, spec=spec, recipe=recipe, num_classes=num_classes)
+        super().__init__(width, spec=spec, recipe=recipe, num_classes=num_classes, weighted=weighted, epsilon=epsilon)
         for name, p in (("p_whole", p_whole), ("p_perturb", p_perturb), ("p_swap", p_swap)):
             if not 0 <= p <= 1:
                 raise ZooError(f"{name} is a probability, got {p!r}.")
@@ -105,8 +84,6 @@ class GoalTrajectory(Intentionality):
         self.gelu = nn.GELU()  # both heads begin with it
         self.coherence_head = nn.Linear(width, 2)
         self.p_whole, self.p_perturb, self.p_swap = p_whole, p_perturb, p_swap
-        self.weighted, self.epsilon = weighted, epsilon
-        self.register_buffer("class_weights", None, persistent=False)
         self.encoder.fc.reset_parameters()
         nn.init.normal_(self.encoder.fc.weight, std=0.02)
         nn.init.zeros_(self.encoder.fc.bias)
@@ -163,30 +140,6 @@ class GoalTrajectory(Intentionality):
         loss = losses["L_fail"] + LAMBDA * losses["L_nsp"]
         self.log_dict({"train_loss": loss, **losses}, prog_bar=True, batch_size=len(lengths))
         return finite(self, loss)
-
-    def on_fit_start(self) -> None:
-        """Count the labels that the data will show, once, for the weights of the failure loss."""
-        super().on_fit_start()
-        count = getattr(self.trainer.datamodule, "class_counts", None)
-        if self.weighted and count is not None:
-            self.class_weights = class_weights(count()).to(self.device)
-
-    def configure_optimizers(self) -> Any:
-        """AdamW; its rate is not scaled with the batch, for it scales itself."""
-        recipe = self.recipe
-        optimizer = AdamW(self.parameters(), lr=recipe.rate, eps=self.epsilon, weight_decay=recipe.weight_decay)
-        if recipe.schedule == "constant" and not recipe.warmup:
-            return optimizer
-        return self.scheduled(optimizer)
-
-
-def finite(module: nn.Module, loss: Tensor) -> Tensor:
-    """The loss, or a zero with zero gradients in place of one that is not finite (the release skips such a batch)."""
-    if loss.isfinite():
-        return loss
-    warnings.warn(f"a training batch was skipped: its loss is {float(loss)}.", stacklevel=2)
-    # Processes that train together all want a gradient of every parameter.
-    return sum((p.nan_to_num() * 0).sum() for p in module.parameters() if p.requires_grad)
 
 
 _NAMES = {
@@ -272,7 +225,7 @@ def goal_trajectory(
         VideoResNet(features=512),
         TrajectoryTransformer(positions=positions),
         512,
-        spec=SPEC.replace(trajectory=TrajectorySpec(stride=stride, cap=cap)),
+        spec=ONE_SECOND.replace(trajectory=TrajectorySpec(stride=stride, cap=cap)),
         recipe=RECIPE.with_rate(learning_rate),
         num_classes=num_classes,
         p_whole=_p_whole(coherence, p_whole),
@@ -332,7 +285,7 @@ def tiny(
 def tiny_spec(frames: int, crop: int, stride: int = 4, cap: int | None = None) -> VideoSpec:
     """One-second clips of a few small square frames that show all of the sandbox's."""
     side = crop * 11 // 10
-    return SPEC.replace(
+    return ONE_SECOND.replace(
         frames=frames,
         fps=frames,
         crop=crop,

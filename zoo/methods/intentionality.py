@@ -8,12 +8,15 @@ become a trajectory; testing, prediction and correction are here.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import AdamW, Optimizer
 
 from zoo.data.trajectories import whole_video_clips
 from zoo.errors import ZooError
@@ -21,25 +24,10 @@ from zoo.methods.autocorrect import INTENTIONAL, Corrected, Settings, auto_corre
 from zoo.methods.base import Recipe, ZooModule
 from zoo.metrics.intentionality import IntentionalityScore
 from zoo.networks.sequences import Layout
-from zoo.spec import TrajectorySpec, VideoSpec
+from zoo.spec import VideoSpec
 
 CLASSES = ("intentional", "transitional", "unintentional")
-
-#: One-second clips of 112 pixels, for both networks of Oops!.
-SPEC = VideoSpec(
-    frames=16,
-    stride=1,
-    fps=16,
-    crop=112,
-    short_side=(112, 168),
-    test_crop=112,
-    test_short_side=112,
-    clips=1,
-    crops=1,
-    trajectory=TrajectorySpec(),
-    mean=(0.43216, 0.394666, 0.37645),
-    std=(0.22803, 0.22145, 0.216989),
-)
+EPS = 1e-4  # of the optimisers, as half precision wants it
 
 _AT_ONCE = 16  # clips that the encoder takes at a time when nothing is learned
 
@@ -108,18 +96,56 @@ class Correction:
     done: bool
 
 
+def failure_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """``L_fail``: cross-entropy of the labelled clips, each weighed by its class, over their number (section 3.2).
+
+    Args:
+        logits: ``[M, C]``.
+        labels: ``[M]``; -1 does not count.
+        weights: ``[C]``; the number that is divided by stays the plain one, as in the release.
+    """
+    total = cross_entropy(logits, labels, weights, ignore_index=-1, reduction="sum")
+    return total / (labels >= 0).sum().clamp(min=1)
+
+
+def class_weights(counts: Tensor) -> Tensor:
+    """Inverse frequencies, 1 for the most frequent class and for one that never occurs; ``[C]``."""
+    return torch.where(counts > 0, counts.max() / counts.clamp(min=1), 1.0).float()
+
+
+def finite(module: nn.Module, loss: Tensor) -> Tensor:
+    """The loss, or a zero with zero gradients in place of one that is not finite (the release skips such a batch)."""
+    if loss.isfinite():
+        return loss
+    warnings.warn(f"a training batch was skipped: its loss is {float(loss)}.", stacklevel=2)
+    # Processes that train together all want a gradient of every parameter.
+    return sum((p.nan_to_num() * 0).sum() for p in module.parameters() if p.requires_grad)
+
+
 class Intentionality(ZooModule):
     """The parent of models of intentionality."""
 
     longest: int | None = None  # clips that one trajectory may have
+    optimizer: type[Optimizer] = AdamW
 
-    def __init__(self, width: int, *, spec: VideoSpec, recipe: Recipe, num_classes: int = 3) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        spec: VideoSpec,
+        recipe: Recipe,
+        num_classes: int = 3,
+        weighted: bool = True,
+        epsilon: float = EPS,
+    ) -> None:
         """
         Args:
             width: of a clip's vector in the trajectory.
             spec: what it wants to eat; has a trajectory.
             recipe: how it is trained.
             num_classes: of the head; three for Oops!.
+            weighted: weigh the labels by their inverse frequency in the training data.
+            epsilon: of the optimiser.
         """
         super().__init__(spec, recipe)
         if num_classes < 1:
@@ -127,6 +153,8 @@ class Intentionality(ZooModule):
         self.head = nn.Linear(width, num_classes)
         self.num_classes = num_classes
         self.labels = CLASSES if num_classes == len(CLASSES) else None
+        self.weighted, self.epsilon = weighted, epsilon
+        self.register_buffer("class_weights", None, persistent=False)
         self.correction = Settings()
         self.val_metrics = IntentionalityScore()
         self.test_metrics = IntentionalityScore()
@@ -237,6 +265,20 @@ class Intentionality(ZooModule):
         metric.reset()
         # The metrics have gathered by themselves; every process has the same numbers.
         self.log_dict({f"{prefix}{k}": v.float() for k, v in values.items()}, prog_bar=bool(prefix), batch_size=1)
+
+    def on_fit_start(self) -> None:
+        """Count the labels that the data will show, once, for the weights of the failure loss."""
+        super().on_fit_start()
+        count = getattr(self.trainer.datamodule, "class_counts", None)
+        if self.weighted and count is not None:
+            self.class_weights = class_weights(count()).to(self.device)
+
+    def configure_optimizers(self) -> Any:
+        """Of Adam's kind; the rate is not scaled with the batch, for it scales itself."""
+        recipe = self.recipe
+        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = self.optimizer(learning, lr=recipe.rate, eps=self.epsilon, weight_decay=recipe.weight_decay)
+        return optimizer if recipe.schedule == "constant" and not recipe.warmup else self.scheduled(optimizer)
 
     @torch.no_grad()  # not inference mode: what is embedded may be corrected by gradients
     def embed(self, video: str | os.PathLike, stride: float = 1.0) -> Embedding:

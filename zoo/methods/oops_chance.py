@@ -8,12 +8,13 @@ from torch import Tensor
 
 from zoo.methods.base import ZooModule
 from zoo.metrics.intentionality import ChanceScore
+from zoo.metrics.svo import POSITIONS, TOPK
 from zoo.registry import register
 from zoo.spec import TrajectorySpec, VideoSpec
 
 
 class Chance(ZooModule):
-    """Expected scores of a time drawn uniformly from the video and a label drawn uniformly from three."""
+    """Expected scores of a time drawn uniformly from the video, a label from three, and words from the vocabulary."""
 
     default_weights = "none"
 
@@ -34,9 +35,19 @@ class Chance(ZooModule):
             self.score.update(annotated, duration=float(duration), video=int(index))
 
     def on_test_epoch_end(self) -> None:
-        values = self.score.compute()
+        values = {name: float(value) for name, value in self.score.compute().items()}
         self.score.reset()
-        self.log_dict({name: value.float() for name, value in values.items()}, batch_size=1)
+        data = self.trainer.datamodule
+        if getattr(data, "goals", False):
+            values |= word_chance(len(data.vocabulary))
+        self.log_dict(values, batch_size=1)
+
+
+def word_chance(words: int) -> dict[str, float]:
+    """Percent of guesses among so many words that hold one annotated word, or in all three positions theirs."""
+    share = {k: min(k, words) / words for k in TOPK}
+    single = {f"{name}_top{k}": 100 * p for name in (*POSITIONS, "average") for k, p in share.items()}
+    return single | {f"all_top{k}": 100 * p ** len(POSITIONS) for k, p in share.items()}
 
 
 @register("oops_chance", paper="epstein2020oops")

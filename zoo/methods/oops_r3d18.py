@@ -15,15 +15,13 @@ from torch import Tensor
 from torch.optim import Adam
 
 from zoo.methods.base import Recipe
-from zoo.methods.goal_trajectory import class_weights, failure_loss, finite, tiny_spec
-from zoo.methods.intentionality import SPEC, Intentionality
+from zoo.methods.goal_trajectory import tiny_spec
+from zoo.methods.intentionality import EPS, Intentionality, failure_loss, finite
 from zoo.methods.video_resnets import from_torchvision
 from zoo.networks.sequences import Layout, bare
 from zoo.networks.video_resnet import VideoResNet
 from zoo.registry import register
-from zoo.spec import TrajectorySpec, VideoSpec
-
-EPS = 1e-4  # of Adam
+from zoo.spec import ONE_SECOND, TrajectorySpec, VideoSpec
 
 #: 100 epochs of up to ten clips of each of 4,456 videos. The release states no batch; this one is ours.
 RECIPE = Recipe(rate=1e-3, batch=64, iterations=100 * 44_516 // 64, schedule="constant", weight_decay=0.0)
@@ -31,6 +29,8 @@ RECIPE = Recipe(rate=1e-3, batch=64, iterations=100 * 44_516 // 64, schedule="co
 
 class ClipIntentionality(Intentionality):
     """A trunk and a linear head; no clip sees another one."""
+
+    optimizer = Adam
 
     def __init__(
         self,
@@ -53,9 +53,15 @@ class ClipIntentionality(Intentionality):
             weighted: weigh the labels by their inverse frequency in the training data.
             epsilon: of Adam.
         """
-        super().__init__(trunk.out_channels, spec=spec, recipe=recipe, num_classes=num_classes)
-        self.trunk, self.frozen, self.weighted, self.epsilon = trunk, frozen, weighted, epsilon
-        self.register_buffer("class_weights", None, persistent=False)
+        super().__init__(
+            trunk.out_channels,
+            spec=spec,
+            recipe=recipe,
+            num_classes=num_classes,
+            weighted=weighted,
+            epsilon=epsilon,
+        )
+        self.trunk, self.frozen = trunk, frozen
         trunk.requires_grad_(not frozen)
 
     @staticmethod
@@ -104,21 +110,6 @@ class ClipIntentionality(Intentionality):
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["label"]))
         return finite(self, loss)
 
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        count = getattr(self.trainer.datamodule, "class_counts", None)
-        if self.weighted and count is not None:
-            self.class_weights = class_weights(count()).to(self.device)
-
-    def configure_optimizers(self) -> Any:
-        """Adam; its rate is not scaled with the batch, for it scales itself."""
-        recipe = self.recipe
-        learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = Adam(learning, lr=recipe.rate, eps=self.epsilon, weight_decay=recipe.weight_decay)
-        if recipe.schedule == "constant" and not recipe.warmup:
-            return optimizer
-        return self.scheduled(optimizer)
-
 
 @register("oops_r3d18", paper="epstein2020oops")
 def oops_r3d18(
@@ -141,7 +132,7 @@ def oops_r3d18(
         cap: quarters of a second of a video that a test looks at; None looks at all.
         learning_rate: in place of the recipe's own.
     """
-    spec = SPEC.replace(
+    spec = ONE_SECOND.replace(
         size=(128, 171),
         short_side=(128, 128),
         test_short_side=128,
