@@ -9,6 +9,10 @@
     data = zoo.datamodule("kinetics", root="/data/k400", spec=model.spec)
     zoo.reproduce("nonlocal/5.2f", data={"kinetics": "/data/k400"})
 
+    model = zoo.load("goal_trajectory_tiny")         # when does it go wrong, and what was meant?
+    model.predict("fail.mp4").failure
+    model.autocorrect("fail.mp4").after
+
 This module is the face: every function says what it does and calls the part that does it, imported when it is called,
 so that ``import zoo`` costs milliseconds and pulls in no torch.
 """

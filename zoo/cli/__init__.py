@@ -192,12 +192,13 @@ def _info(a: argparse.Namespace) -> None:
         facts.add_row(name, value)
     show(facts)
     if found.checkpoints:
-        grid = table("checkpoint", "top-1", "top-5", "license", "source", title="weights (reported by their publisher)")
-        for c in found.checkpoints:
-            scores = (c.reported.scores if c.reported else {}) | c.measured
-            grid.add_row(
-                c.name, *(f"{scores[k]:.1f}" if k in scores else "" for k in ("top1", "top5")), c.license, str(c.source)
-            )
+        scores = [(c.reported.scores if c.reported else {}) | c.measured for c in found.checkpoints]
+        metrics = list(dict.fromkeys(key for one in scores for key in one))[:3]  # more would not fit beside the names
+        title = "weights (scores as their publisher reports them, or as measured here)"
+        grid = table("checkpoint", *metrics, "license", "source", title=title, numbers=metrics)
+        for c, one in zip(found.checkpoints, scores, strict=True):
+            numbers = (f"{one[key]:.1f}" if key in one else "" for key in metrics)
+            grid.add_row(c.name, *numbers, c.license, str(c.source))
         show(grid)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+from collections.abc import Sequence
 
 import zoo
 
@@ -35,7 +36,8 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def table(*columns: str, title: str | None = None):
+def table(*columns: str, title: str | None = None, numbers: Sequence[str] = ("score",)):
+    """A table to be filled and shown; the columns ``numbers`` are set to the right."""
     from rich.table import Table
     from rich.text import Text
 
@@ -43,7 +45,7 @@ def table(*columns: str, title: str | None = None):
     table = Table(title=Text(title) if title else None, title_justify="left")
     for column in columns:
         # A name that is cut off cannot be copied: long texts fold.
-        table.add_column(column, justify="right" if column in ("score", "top-1", "top-5") else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return table
 
 

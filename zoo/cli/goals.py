@@ -72,10 +72,11 @@ def answer(model: Any, file: Path, *, plot: Path | None, stride: float | None, t
         from zoo.visualize.timeline import timeline
 
         timeline(file, found.moments, found.failure, plot)
-    grid = table("seconds", "intentional", "transitional", "unintentional", "")
+    names = ("intentional", "transitional", "unintentional")
+    grid = table("seconds", *names, "", numbers=names)
     for moment in found.moments:
         here = "<- failure" if moment.start <= found.failure <= moment.end else ""
-        scores = (f"{p:.3f}" for p in (moment.intentional, moment.transitional, moment.unintentional))
+        scores = (f"{getattr(moment, name):.3f}" for name in names)
         grid.add_row(f"{moment.start:.2f} - {moment.end:.2f}", *scores, here)
     return {"failure": found.failure, "moments": [asdict(moment) for moment in found.moments]}, [grid]
 

@@ -117,7 +117,7 @@ def finite(module: nn.Module, loss: Tensor) -> Tensor:
     """The loss, or a zero with zero gradients in place of one that is not finite (the release skips such a batch)."""
     if loss.isfinite():
         return loss
-    warnings.warn(f"a training batch was skipped: its loss is {float(loss)}.", stacklevel=2)
+    warnings.warn(f"a training batch was skipped: its loss is {float(loss.detach())}.", stacklevel=2)
     # Processes that train together all want a gradient of every parameter.
     return sum((p.nan_to_num() * 0).sum() for p in module.parameters() if p.requires_grad)
 
