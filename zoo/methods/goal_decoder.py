@@ -23,7 +23,7 @@ from zoo.errors import DataError, ZooError
 from zoo.hub.words import read_words
 from zoo.methods.autocorrect import INTENTIONAL
 from zoo.methods.base import Recipe, ZooModule
-from zoo.methods.goal_trajectory import EPS, RECIPE, finite
+from zoo.methods.goal_trajectory import EPS, RECIPE, finite, from_release
 from zoo.methods.intentionality import Intentionality
 from zoo.metrics.svo import POSITIONS, SEGMENTS, SvoScore, SvoShift
 from zoo.networks.svo import SvoHead, svo_loss
@@ -32,6 +32,11 @@ from zoo.registry import create, register
 Correct = Literal["adversarial", "linearized"]
 
 _MISSING = -1
+_DECODER = {
+    "svo_decoder_head.1.weight": "decoder.linear.weight",
+    "svo_decoder_head.1.bias": "decoder.linear.bias",
+    "svo_decoder_embs.weight": "decoder.words",
+}
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,10 @@ class GoalDecoder(ZooModule):
 
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Ours as they are; the decoder's published names are the trunk's with two more, and nobody published any."""
-        return dict(state)
+        """The released code's names to ours: a trajectory model with its decoder."""
+        names = {key: key.removeprefix("module.") for key in state}
+        decoder = {_DECODER[name]: torch.as_tensor(state[key]) for key, name in names.items() if name in _DECODER}
+        return {**{f"trunk.{key}": value for key, value in from_release(state).items()}, **decoder}
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of the trunk, or what the trunk can start from, under a fresh read-out."""
