@@ -2,10 +2,11 @@
 
     python benchmarks/sandbox/goal_trajectory.py --seeds 0 1 2 --out runs/sandbox/goals [--bundle]
 
-Renders the sandbox's mishaps and trains, once per seed: the clip network by itself; the trajectory model with and
-without the coherence loss, with and without pseudo labels (which the seed's clip network makes); and read-outs of goals
-in words from the clip network, from an untrained trajectory model and from the full one. All are tested as any model is
-tested, their weights rounded to half precision, as they are bundled. ``results.json`` (each run's scores and seconds;
+Renders the sandbox's mishaps and trains, once per seed: the clip network by itself; from its weights the trajectory
+model, with and without the coherence loss, with and without pseudo labels (which the seed's clip network makes); and
+read-outs of goals in words from the clip network, from an untrained trajectory model and from the full one. The paper
+trains its trajectories from scratch; in minutes on a CPU only some seeds do so. All are tested as any model is tested,
+their weights rounded to half precision, as they are bundled. ``results.json`` (each run's scores and seconds;
 mean and standard deviation; versions) and every run's weights go into the output folder. A run that is already there is
 not repeated. ``--bundle`` then puts the weights of the first seed, whatever they score, into the repository: weights/,
 checkpoints.yaml, benchmarks/tables/sandbox.yaml and benchmarks/results/.
@@ -60,7 +61,7 @@ class Run:
         title: of its row.
         arguments: of the model.
         pseudo: trains on the clip network's pseudo labels too.
-        trunk: the run whose weights are read (of a read-out); None leaves the trunk as it is drawn.
+        start: the run whose weights it starts from, as far as they fit; None starts from scratch.
         tag: of its checkpoint.
     """
 
@@ -68,26 +69,33 @@ class Run:
     title: str
     arguments: dict[str, Any]
     pseudo: bool = False
-    trunk: str | None = None
+    start: str | None = None
     tag: str = "sandbox"
 
 
 RUNS = {
     "cnn": Run(CNN, "3D CNN only", {}),
-    "classification": Run(OURS, "Our model: classification only", {"coherence": False}, tag="sandbox_classification"),
-    "pseudo": Run(
-        OURS, "Our model: classification + pseudo-GT", {"coherence": False}, True, tag="sandbox_classification_pseudo"
+    "classification": Run(
+        OURS, "Our model: classification only", {"coherence": False}, start="cnn", tag="sandbox_classification"
     ),
-    "coherence": Run(OURS, "Our model: + coherence loss", {}, tag="sandbox_coherence"),
-    "full": Run(OURS, "Our model: + coherence loss + pseudo-GT", {}, True),
-    "words_cnn": Run(CNN_WORDS, "3D CNN", {}, trunk="cnn"),
+    "pseudo": Run(
+        OURS,
+        "Our model: classification + pseudo-GT",
+        {"coherence": False},
+        True,
+        start="cnn",
+        tag="sandbox_classification_pseudo",
+    ),
+    "coherence": Run(OURS, "Our model: + coherence loss", {}, start="cnn", tag="sandbox_coherence"),
+    "full": Run(OURS, "Our model: + coherence loss + pseudo-GT", {}, True, start="cnn"),
+    "words_cnn": Run(CNN_WORDS, "3D CNN", {}, start="cnn"),
     "words_scratch": Run(OUR_WORDS, "Scratch", {}, tag="sandbox_scratch"),
-    "words_full": Run(OUR_WORDS, "Our model", {}, trunk="full"),
+    "words_full": Run(OUR_WORDS, "Our model", {}, start="full"),
 }
 #: What may run at once: a later stage starts from an earlier one's weights or labels.
 STAGES = (
-    ("cnn", "classification", "coherence", "words_scratch"),
-    ("full", "pseudo", "words_cnn"),
+    ("cnn", "words_scratch"),
+    ("full", "classification", "coherence", "pseudo", "words_cnn"),
     ("words_full",),
 )
 WORDS = [name for name, run in RUNS.items() if run.model in (CNN_WORDS, OUR_WORDS)]
@@ -155,8 +163,8 @@ def _model(settings: Settings, what: Run, seed: int) -> pl.LightningModule:
     if settings.iterations:
         arguments["iterations"] = settings.iterations
     model = zoo.create(what.model, **arguments)
-    if what.trunk:
-        load_strict(model, model.adapt(read_weights(settings.out / f"{what.trunk}.seed{seed}.safetensors")[0]))
+    if what.start:
+        load_strict(model, model.adapt(read_weights(settings.out / f"{what.start}.seed{seed}.safetensors")[0]))
     return model
 
 

@@ -155,7 +155,7 @@ def tiny(
     frames: int = 8,
     crop: int = 48,
     batch: int = 56,
-    iterations: int = 400,
+    iterations: int = 700,
     frozen: bool = False,
     weighted: bool = True,
     stride: int = 4,
