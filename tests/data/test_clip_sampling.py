@@ -10,6 +10,7 @@ import torch
 
 from tests import goldens
 from zoo.data.clip_sampling import (
+    balanced_starts,
     candidates,
     clip_table,
     draw_starts,
@@ -21,6 +22,7 @@ from zoo.data.clip_sampling import (
     start_count,
     whole_video,
 )
+from zoo.errors import ZooError
 from zoo.spec import TrajectorySpec, VideoSpec
 
 PAPER = TrajectorySpec()
@@ -124,3 +126,15 @@ def test_a_failure_between_two_clips_belongs_to_none():
     assert labels(times, 0.95).tolist() == [0, 2]
     assert labels(times, 1.0).tolist() == [0, 1]
     assert labels(times, 7).tolist() == [0, 0]
+
+
+def test_single_clips_are_balanced_within_a_video():
+    label = np.array([0] * 20 + [1] * 4 + [2] * 6)
+    rng = np.random.default_rng(0)
+    spec = TrajectorySpec(clips=(1, 1), balanced=True, starts=1000)
+    starts = balanced_starts(label, spec, rng)
+    assert np.bincount(label[starts]).tolist() == [20, round(20 * 0.93), round(20 / 0.93)]
+    assert len(set(starts[label[starts] == 0])) == 20  # the most frequent class is not repeated
+    assert len(balanced_starts(label, TrajectorySpec(clips=(1, 1), balanced=True), rng)) == 10
+    with pytest.raises(ZooError, match="single clips"):
+        TrajectorySpec(clips=(6, 8), balanced=True)

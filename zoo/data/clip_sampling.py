@@ -16,6 +16,7 @@ from zoo.spec import TrajectorySpec, VideoSpec
 
 CLASSES = 3
 INTENTIONAL, TRANSITIONAL, UNINTENTIONAL = range(CLASSES)
+BALANCE = (1.0, 0.93, 1 / 0.93)  # how often each class is shown for once that the most frequent one is
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,23 @@ def start_count(count: int, trajectory: TrajectorySpec) -> int:
 def draw_starts(count: int, trajectory: TrajectorySpec, rng: np.random.Generator) -> np.ndarray:
     """Starts of an epoch's trajectories, int64: distinct, ``trajectory.starts`` of them or all that there are."""
     return rng.permutation(start_count(count, trajectory))[: trajectory.starts]
+
+
+def balanced_starts(label: np.ndarray, trajectory: TrajectorySpec, rng: np.random.Generator) -> np.ndarray:
+    """`draw_starts` of single clips with the rarer classes repeated, as the release of Oops! trains its clip network.
+
+    Args:
+        label: of all candidates, ``[count]``.
+        trajectory: how many starts.
+        rng: draws them.
+    """
+    counts = np.bincount(label, minlength=CLASSES)
+    most = int(counts.argmax())
+    places = []
+    for number in np.flatnonzero(counts):
+        wanted = counts[most] if number == most else round(counts[most] * BALANCE[number])
+        places.append(np.resize(rng.permutation(np.flatnonzero(label == number)), wanted))
+    return rng.permutation(np.concatenate(places))[: trajectory.starts]
 
 
 def draw_trajectory(count: int, start: int, trajectory: TrajectorySpec, rng: np.random.Generator) -> np.ndarray:

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from zoo.data.clip_sampling import (
     CLASSES,
     INTENTIONAL,
+    balanced_starts,
     draw_starts,
     draw_trajectory,
     labels,
@@ -159,7 +160,11 @@ class TrainTrajectories(Dataset):
         return draw_trajectory(count, start, self.spec.trajectory, rng)
 
     def _starts(self, count: int, index: int, epoch: int) -> np.ndarray:
-        return draw_starts(count, self.spec.trajectory, self._generator(epoch, index, _STARTS))
+        rng = self._generator(epoch, index, _STARTS)
+        if self.spec.trajectory.balanced and count:
+            label = labels(nominal_times(count, self.spec), self.records[index].failure)
+            return balanced_starts(label, self.spec.trajectory, rng)
+        return draw_starts(count, self.spec.trajectory, rng)
 
     def _generator(self, epoch: int, number: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch, number, purpose))

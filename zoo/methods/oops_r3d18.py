@@ -136,7 +136,7 @@ def oops_r3d18(
         size=(128, 171),
         short_side=(128, 128),
         test_short_side=128,
-        trajectory=TrajectorySpec(clips=(1, 1), stride=stride, cap=cap),
+        trajectory=TrajectorySpec(clips=(1, 1), balanced=True, stride=stride, cap=cap),
     )
     return ClipIntentionality(
         VideoResNet(factorized),
