@@ -188,7 +188,7 @@ def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -
     module = registry.create(model, **{**_classes(found), **arguments})
     labels = class_names(found.labels) if found.labels else None
     if found.model != model:  # a start for training, as the long-clip models start from the short-clip ones
-        return _fill(module, module.adapt(state), None)
+        return _fill(module, module.adapt(state), module.labels)
     module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **found.spec})
     module = _fill(module, state, labels)
     # With another head it is no longer what the entry says.
@@ -205,7 +205,7 @@ def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:
         if type(_on_paper(model)).adapt is ZooModule.adapt:
             raise WeightsError(f"{path} holds weights of {theirs}, not of {model}: zoo.load({theirs!r}, weights=...).")
         module = registry.create(model, **arguments)
-        return _fill(module, module.adapt(_converter(theirs)(state)), None)
+        return _fill(module, module.adapt(_converter(theirs)(state)), module.labels)
     state = _converter(model)(state)
     module = registry.create(model, **{**_classes_of(state), **arguments})
     module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **(about.get("spec") or {})})

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from zoo.clip_index import state_hash
 from zoo.data.video import probe
@@ -60,13 +60,11 @@ def pseudo_label(
     require_writable(out.parent)
     kept = out.with_name(f".{out.name}.progress")
     about = {"model": model.name, "weights": state_hash(model), "stride": stride}
-    found = _resume(kept, about)
     with writing(kept):
         kept.parent.mkdir(parents=True, exist_ok=True)
-        file = kept.open("a", encoding="utf-8")
+        file = kept.open("a+", encoding="utf-8")
     with file:
-        if not found:
-            print(json.dumps(about), file=file, flush=True)
+        found = _resume(kept, file, about)
         for number, record in enumerate(videos):
             if record.name not in found:
                 found[record.name] = _look(model, record.path, stride)
@@ -95,18 +93,24 @@ def _look(model: Intentionality, path: Path, stride: float) -> dict[str, Any]:
     return {"t": [when], "rel_t": [when / length], "len": length, "score": float(likely[best])}
 
 
-def _resume(kept: Path, about: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What an interrupted run has found; a line that was cut off does not count."""
-    if not kept.exists():
+def _resume(kept: Path, file: TextIO, about: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an interrupted run has found, the file cut back to its last whole line; begins a new one."""
+    file.seek(0)
+    whole, newline, _ = file.read().rpartition("\n")
+    file.seek(0)
+    file.truncate(len((whole + newline).encode()))
+    file.seek(0, os.SEEK_END)
+    if not whole:
+        print(json.dumps(about), file=file, flush=True)
         return {}
-    lines = kept.read_text(encoding="utf-8").split("\n")[:-1]
     try:
-        first, *rest = (json.loads(line) for line in lines)
-        if first != about:
-            raise DataError(
-                f"{kept} was begun with other weights or another stride ({first} instead of {about}); remove it to "
-                "begin anew."
-            )
-        return dict(rest)
+        first, *rest = map(json.loads, whole.split("\n"))
+        found = dict(rest)
     except ValueError as error:
         raise DataError(f"{kept} is not what an interrupted run leaves ({error}); remove it to begin anew.") from None
+    if first != about:
+        raise DataError(
+            f"{kept} was begun with other weights or another stride ({first} instead of {about}); remove it to begin "
+            "anew."
+        )
+    return found

@@ -21,7 +21,8 @@ class TrajectorySpec:
         step: frames from one candidate to the next.
         stride: candidates from one clip of a trajectory to the next.
         starts: training trajectories that are drawn from a video in an epoch, at most.
-        balanced: draw starts so that clips of each class are about as frequent in a video's; for single clips.
+        balanced: draw starts so that clips of each class are about as frequent in a video's; where a trajectory has
+            several clips this changes nothing.
         cap: candidates of a video that a test looks at, from the first on; None looks at all.
     """
 
@@ -34,8 +35,6 @@ class TrajectorySpec:
 
     def __post_init__(self) -> None:
         low, high = self.clips
-        if self.balanced and high > 1:
-            raise ZooError(f"spec: only single clips can be balanced, not trajectories of up to {high}.")
         if not 1 <= low <= high:
             raise ZooError(f"spec: a trajectory's clips must be an ascending range from 1 on, got {low}..{high}.")
         for name in ("step", "stride", "starts", "cap"):

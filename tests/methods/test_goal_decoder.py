@@ -10,6 +10,7 @@ import torch
 import zoo
 from zoo.hub.weights import load_strict
 from zoo.hub.words import build_words
+from zoo.methods.autocorrect import Settings
 from zoo.metrics.svo import SvoScore, SvoShift
 
 
@@ -100,15 +101,42 @@ def test_a_test_pools_segments_and_corrects_the_second(how):
         model.score(phi.clone(), lengths, label, triples, [0, 1], score, shift)
     with torch.no_grad():
         h = model.trunk.trace(phi, lengths)[0]
-        corrected = model.trunk.correct(phi, lengths, label > 0, linear=how == "linearized").h
+        found = model.trunk.correct(phi, lengths, label > 0, linear=how == "linearized")
         expected, expected_shift = SvoScore(), SvoShift()
-        scores, after = model.decoder(h), model.decoder(corrected)
+        scores, before, after = model.decoder(h), model.decoder(found.before), model.decoder(found.h)
     expected.update(scores[:3].mean(0), triples[0]["intentional"], video=0, segment=0)
     expected.update(scores[3:6].mean(0), triples[0]["unintentional"], video=0, segment=1)
     expected.update(scores[6:].mean(0), triples[1]["intentional"], video=1, segment=0)
-    expected_shift.update(scores[3:6].mean(0), after[3:6].mean(0), **triples[0], video=0)
+    expected_shift.update(before[3:6].mean(0), after[3:6].mean(0), **triples[0], video=0)
     for ours, theirs in ((score.compute(), expected.compute()), (shift.compute(), expected_shift.compute())):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     assert shift.compute()["videos"] == 1
-    assert not torch.equal(corrected[3:6], h[3:6])
+    assert not torch.equal(found.h[3:6], found.before[3:6])
+
+
+def test_no_correction_moves_no_word():
+    """Before and after are read from the same, split, sequence."""
+    torch.manual_seed(0)
+    model = zoo.create("goal_decoder_tiny", num_words=7, word_dim=16, autocorrect="adversarial").eval()
+    model.trunk.correction = Settings(iterations=0)
+    triples = [{"intentional": torch.tensor([[1, 2, 3]]), "unintentional": torch.tensor([[1, 4, 0]])}]
+    shift = SvoShift()
+    with torch.no_grad():
+        model.score(torch.randn(6, 64), [6], torch.tensor([0, 0, 0, 1, 2, 2]), triples, [0], SvoScore(), shift)
+    assert {float(v) for k, v in shift.compute().items() if k != "videos"} == {0.0}
+
+
+def test_refuses_a_trunk_that_does_not_fit():
+    with pytest.raises(zoo.WeightsError, match=r"cannot start from these weights: .* such as"):
+        zoo.create("goal_decoder_tiny").adapt(zoo.create("goal_trajectory_tiny", width=32).state_dict())
+    with pytest.raises(zoo.WeightsError, match="cannot start"):
+        zoo.create("oops_cnn_tiny").adapt(zoo.create("goal_trajectory_tiny").state_dict())
+    with pytest.raises(zoo.WeightsError, match="cannot start"):
+        zoo.create("goal_trajectory_tiny", channels=4).adapt(zoo.create("oops_cnn_tiny").state_dict())
+
+
+@pytest.mark.parametrize("name", ["goal_decoder", "goal_decoder_r3d18"])
+def test_the_papers_decoders_read_seven_to_nine_clips(name):
+    with torch.device("meta"):
+        assert zoo.create(name).spec.trajectory.clips == (7, 9)

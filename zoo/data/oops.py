@@ -53,7 +53,8 @@ class Oops(VideoDataModule):
 
     - ``clips`` float32 ``[N, 3, T, S, S]``, RGB in 0..255, not rounded; ``lengths`` int64 ``[B]``, clips of each video;
     - ``label`` int64 ``[N]``: 0 before the failure, 1 where it happens, 2 after it;
-    - ``times`` float64 ``[N, 2]``: when a clip's first and last frame come on, seconds by the file's own clock;
+    - ``times`` float64 ``[N, 2]``, as all seconds a NumPy array: when a clip's first and last frame come on, by the
+      file's own clock;
     - ``index`` int64 ``[B]``; ``annotated`` float64 ``[B, A]``, the annotators' seconds, NaN where there are fewer;
       ``duration`` float64 ``[B]``, annotated seconds;
     - with ``goals``, in training ``svo`` int64 ``[N, 3]``: a triple of word numbers for each clip (of the goal before

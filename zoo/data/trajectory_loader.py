@@ -161,7 +161,7 @@ class TrainTrajectories(Dataset):
 
     def _starts(self, count: int, index: int, epoch: int) -> np.ndarray:
         rng = self._generator(epoch, index, _STARTS)
-        if self.spec.trajectory.balanced and count:
+        if count and self.spec.trajectory.balanced and self.spec.trajectory.clips == (1, 1):
             label = labels(nominal_times(count, self.spec), self.records[index].failure)
             return balanced_starts(label, self.spec.trajectory, rng)
         return draw_starts(count, self.spec.trajectory, rng)
@@ -203,7 +203,8 @@ def collate_trajectories(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Samples to one batch; those without clips only leave their mark in ``unreadable`` (so a batch may be empty).
 
     Clips, their ``label`` and ``times`` are joined, ``lengths`` says how many belong to each video; ``annotated`` is
-    filled up with NaN where some videos have more annotators than others.
+    filled up with NaN where some videos have more annotators than others. Seconds (``times``, ``annotated``,
+    ``duration``) are NumPy's doubles: half precision would round tensors of them, and Apple's GPUs take none.
     """
     readable = [sample for sample in samples if "clips" in sample]
     most = max((len(sample["annotated"]) for sample in readable), default=0)
@@ -212,10 +213,10 @@ def collate_trajectories(samples: list[dict[str, Any]]) -> dict[str, Any]:
         "clips": _joined([s["clips"] for s in readable], torch.empty(0)),
         "lengths": torch.tensor([len(s["clips"]) for s in readable], dtype=torch.int64),
         "label": _joined([s["label"] for s in readable], torch.empty(0, dtype=torch.int64)),
-        "times": _joined([s["times"] for s in readable], torch.empty(0, 2, dtype=torch.float64)),
+        "times": _joined([s["times"] for s in readable], torch.empty(0, 2, dtype=torch.float64)).numpy(),
         "index": torch.tensor([s["index"] for s in readable], dtype=torch.int64),
-        "annotated": torch.tensor(annotated, dtype=torch.float64).reshape(len(readable), most),
-        "duration": torch.tensor([s["duration"] for s in readable], dtype=torch.float64),
+        "annotated": np.array(annotated, dtype=np.float64).reshape(len(readable), most),
+        "duration": np.array([s["duration"] for s in readable], dtype=np.float64),
         "unreadable": [entry for s in samples for entry in s["unreadable"]],
     }
     if any("svo" in s for s in samples):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from zoo.errors import ZooError
 from zoo.networks.sequences import Layout
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ class Settings:
     epsilon: float = 1.0
     iterations: int = 25
     coherence: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.space not in ("phi", "h"):
+            raise ZooError(f"auto-correct moves 'phi' or 'h', not {self.space!r}.")
+        for name in ("alpha", "epsilon", "iterations", "coherence"):
+            if not getattr(self, name) >= 0:
+                raise ZooError(f"auto-correct: {name} must not be negative, got {getattr(self, name)!r}.")
 
 
 @dataclass(frozen=True)
@@ -105,8 +113,7 @@ def auto_correct(
     settings = settings or Settings()
     wrong, device = wrong.to(phi.device), phi.device
     owner = torch.repeat_interleave(torch.tensor(lengths)).to(device)
-    marks = wrong.split(list(lengths))
-    firsts = [int(mark.nonzero()[0]) if mark.any() else len(mark) for mark in marks]
+    firsts = _firsts(lengths, wrong)
     everyone = list(range(len(lengths)))
 
     def layout_of(videos: Sequence[int]) -> Layout:
@@ -127,7 +134,7 @@ def auto_correct(
         return torch.where(layout.is_clip[..., None], layout.place(x), around)
 
     iterations = torch.zeros(len(lengths), dtype=torch.int64)
-    done = torch.tensor([not mark.any() for mark in marks])
+    done = torch.tensor([first == length for first, length in zip(firsts, lengths, strict=True)])
     start = torch.full((len(lengths),), torch.nan, device=device)  # the coherence loss before any step
     history: list[Evaluation] = []
     while len(history) < settings.iterations and not done.all():
@@ -138,14 +145,14 @@ def auto_correct(
         now = trajectory(x, layout, active)
         now_logits = model.classify(now)
         failing = layout.place(wrong[clips].long()).bool()
-        failure = _mean(-now_logits.log_softmax(-1)[..., INTENTIONAL], failing)
+        failure = _mean(-now_logits.float().log_softmax(-1)[..., INTENTIONAL], failing)
         objective, order = failure, model.coherence(now)
         incoherence = torch.full_like(failure, torch.nan)
         if order is not None:
-            incoherence = -order.log_softmax(-1)[:, CONSISTENT]
+            incoherence = -order.float().log_softmax(-1)[:, CONSISTENT]
             if not history:
                 start[active] = incoherence.detach()
-            objective = failure + settings.coherence * (incoherence - start[active]).clamp(min=0)
+            objective = failure + settings.coherence * (incoherence - start[active]).relu()  # no gradient at 0
         meant = (now_logits.argmax(-1) == INTENTIONAL).float()
         corrected, kept = _mean(meant, failing), _mean(meant, layout.is_clip & ~failing)
         history.append(Evaluation(*(_spread(v, active, len(lengths)) for v in (failure, incoherence, corrected, kept))))
@@ -164,12 +171,13 @@ def auto_correct(
 
 def extrapolate(model: Intentionality, phi: Tensor, lengths: Sequence[int], wrong: Tensor) -> Corrected:
     """`auto_correct`'s baseline: each trajectory continued by `linearized` from its first clip to correct."""
+    firsts = _firsts(lengths, wrong)
+    layout = model.layout(lengths, firsts).to(phi.device)
     with torch.no_grad():
-        h, logits = model.trace(phi, lengths)
-        ways = []
-        for way, mark in zip(h.split(list(lengths)), wrong.split(list(lengths)), strict=True):
-            ways.append(linearized(way, int(mark.nonzero()[0]) if mark.any() else len(mark)))
-        moved = torch.cat(ways)
+        h = layout.collect(model.contextualize(phi, layout))
+        logits = model.classify(h)
+        ways = zip(h.split(list(lengths)), firsts, strict=True)
+        moved = torch.cat([linearized(way, first) for way, first in ways])
         after = model.classify(moved)
     meant = (after.argmax(-1) == INTENTIONAL) | ~wrong.to(phi.device)
     done = torch.tensor([bool(part.all()) for part in meant.split(list(lengths))])
@@ -199,6 +207,11 @@ def linearized_as_released(tokens: Tensor, intentional: int) -> Tensor:
     anchor = tokens[intentional]
     steps = torch.arange(len(tokens) - intentional, device=tokens.device, dtype=tokens.dtype)[:, None]
     return torch.cat((tokens[:intentional], anchor + steps * (anchor - tokens[0]) / intentional))
+
+
+def _firsts(lengths: Sequence[int], wrong: Tensor) -> list[int]:
+    """The first clip to correct of each video; its length where there is none."""
+    return [int(mark.nonzero()[0]) if mark.any() else len(mark) for mark in wrong.split(list(lengths))]
 
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from zoo.errors import DataError, ZooError
 from zoo.hub.words import read_words
 from zoo.methods.autocorrect import INTENTIONAL
 from zoo.methods.base import Recipe, ZooModule
-from zoo.methods.goal_trajectory import EPS, RECIPE, finite, from_release
-from zoo.methods.intentionality import Intentionality
+from zoo.methods.goal_trajectory import RECIPE, from_release
+from zoo.methods.intentionality import EPS, Intentionality, finite, started
 from zoo.metrics.svo import POSITIONS, SEGMENTS, SvoScore, SvoShift
 from zoo.networks.svo import SvoHead, svo_loss
 from zoo.registry import create, register
@@ -56,7 +56,7 @@ class Description:
         failure: the first moment, in seconds, that does not read as intentional; None where all do.
         intentional: of the clips that do, None where none does.
         unintentional: of the others, None where there are none.
-        corrected: of the same after auto-correct.
+        corrected: of the same after auto-correct; None too where the video is too long for it.
     """
 
     video: str
@@ -112,9 +112,10 @@ class GoalDecoder(ZooModule):
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of the trunk, or what the trunk can start from, under a fresh read-out."""
         own = self.trunk.state_dict()
-        fits = state.keys() == own.keys() and all(value.shape == own[key].shape for key, value in state.items())
+        # A classifier's state may have the very names of a clip network's, with a head for other classes.
+        fits = state.keys() == own.keys() and state["head.weight"].shape == own["head.weight"].shape
         trunk = state if fits else self.trunk.adapt(state)
-        return {**self.state_dict(), **{f"trunk.{key}": value for key, value in trunk.items()}}
+        return started(self, "trunk.", {f"trunk.{key}": value for key, value in trunk.items()})
 
     def train(self, mode: bool = True) -> GoalDecoder:
         """Batch norm keeps its statistics; the rest (dropout) trains as anywhere."""
@@ -139,10 +140,11 @@ class GoalDecoder(ZooModule):
 
     def setup(self, stage: str) -> None:
         """Refuse data whose words are not the model's."""
-        vocabulary = getattr(self.trainer.datamodule, "vocabulary", None)
+        data = self.trainer.datamodule
         if stage == "predict":
             return
-        if not vocabulary or not getattr(self.trainer.datamodule, "goals", False):
+        vocabulary = data.vocabulary if getattr(data, "goals", False) else None
+        if not vocabulary:
             raise DataError(
                 f"{self.name} learns goals in words, and the data serves none: --data oops with --data.goals true "
                 "(goals=True in Python), on a release with goal annotations."
@@ -150,12 +152,12 @@ class GoalDecoder(ZooModule):
         count = len(self.decoder.words)
         if len(vocabulary) != count:
             raise DataError(
-                f"{self.name} knows {count} words, {self.trainer.datamodule.name} has {len(vocabulary)}. Give it their "
+                f"{self.name} knows {count} words, {data.name} has {len(vocabulary)}. Give it their "
                 f"vectors (--model.words FILE, which `zoo words` writes) or --model.num_words {len(vocabulary)}."
             )
         if self.labels and tuple(self.labels) != tuple(vocabulary):
             raise DataError(
-                f"{self.name}'s words are others, or in another order, than those of {self.trainer.datamodule.name}: "
+                f"{self.name}'s words are others, or in another order, than those of {data.name}: "
                 "a score would mean nothing. Make its table from that vocabulary with `zoo words`."
             )
 
@@ -211,19 +213,36 @@ class GoalDecoder(ZooModule):
             shift: of Table 3; None corrects nothing.
         """
         h, _ = self.trunk.trace(phi, lengths)
-        wrong = label > INTENTIONAL
-        after = h
-        if shift is not None:
-            after = self.trunk.correct(phi, lengths, wrong, linear=self.autocorrect == "linearized").h
-        parts = (part.split(list(lengths)) for part in (self.decoder(h), label, self.decoder(after)))
-        for video, known, scores, mark, corrected in zip(videos, triples, *parts, strict=True):
+        parts = (part.split(list(lengths)) for part in (label, self.decoder(h)))
+        for video, known, mark, scores in zip(videos, triples, *parts, strict=True):
             for segment, chosen in enumerate((mark == INTENTIONAL, mark > INTENTIONAL)):
                 if chosen.any():
                     pooled = scores[chosen].mean(0)
                     metric.update(pooled, known[SEGMENTS[segment]], video=video, segment=segment)
-            if shift is not None and (mark > INTENTIONAL).any():
-                before, now = (which[mark > INTENTIONAL].mean(0) for which in (scores, corrected))
-                shift.update(before, now, **known, video=video)
+        if shift is not None:
+            self._score_corrected(phi, lengths, label > INTENTIONAL, triples, videos, shift)
+
+    def _score_corrected(
+        self,
+        phi: Tensor,
+        lengths: Sequence[int],
+        wrong: Tensor,
+        triples: Sequence[Mapping[str, Tensor]],
+        videos: Sequence[int],
+        shift: SvoShift,
+    ) -> None:
+        """Correct all videos together that are short enough for it, and compare their second segments' words."""
+        marks = wrong.split(list(lengths))
+        able = [i for i, mark in enumerate(marks) if mark.any() and self.trunk.can_correct(len(mark))]
+        if not able:
+            return
+        features = phi.split(list(lengths))
+        sizes, marks = [lengths[i] for i in able], [marks[i] for i in able]
+        linear = self.autocorrect == "linearized"
+        found = self.trunk.correct(torch.cat([features[i] for i in able]), sizes, torch.cat(marks), linear=linear)
+        ways = (self.decoder(h).split(sizes) for h in (found.before, found.h))
+        for i, mark, before, after in zip(able, marks, *ways, strict=True):
+            shift.update(before[mark].mean(0), after[mark].mean(0), **triples[i], video=videos[i])
 
     def on_validation_epoch_end(self) -> None:
         self._report("val_", self.val_metrics)
@@ -254,27 +273,26 @@ class GoalDecoder(ZooModule):
 
         Raises:
             zoo.VideoError: it cannot be decoded, or is shorter than one clip.
-            ZooError: it is longer than what can be corrected at once.
         """
         was_training, _ = self.training, self.eval()
         try:
-            found = self.trunk.autocorrect(video, linear=self.autocorrect == "linearized")
+            seen = self.trunk.embed(video)
+            wrong = seen.logits.argmax(-1) != INTENTIONAL
+            after, phi = None, seen.phi.to(self.device)
+            if wrong.any() and self.trunk.can_correct(len(wrong)):
+                linear = self.autocorrect == "linearized"
+                after = self.trunk.correct(phi, [len(wrong)], wrong, linear=linear).h
             with torch.no_grad():
-                before, after = (self.decoder(h.to(self.device)).cpu() for h in (found.before, found.after))
+                before = self.decoder(seen.h.to(self.device)).cpu()
+                after = None if after is None else self.decoder(after).cpu()
         finally:
             self.train(was_training)
 
-        def words(scores: Tensor, chosen: Tensor) -> dict[str, list[Word]] | None:
-            return self._words(scores[chosen].mean(0), top) if chosen.any() else None
+        def words(scores: Tensor | None, chosen: Tensor) -> dict[str, list[Word]] | None:
+            return None if scores is None or not chosen.any() else self._words(scores[chosen].mean(0), top)
 
-        failure = float(found.times[found.wrong][0, 0]) if found.wrong.any() else None
-        return Description(
-            str(video),
-            failure,
-            words(before, ~found.wrong),
-            words(before, found.wrong),
-            words(after, found.wrong),
-        )
+        failure = float(seen.times[wrong][0, 0]) if wrong.any() else None
+        return Description(str(video), failure, words(before, ~wrong), words(before, wrong), words(after, wrong))
 
     def _words(self, scores: Tensor, top: int) -> dict[str, list[Word]]:
         values, numbers = scores.softmax(-1).topk(min(top, scores.shape[-1]))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightsError, ZooError
 from zoo.methods.base import Recipe
-from zoo.methods.intentionality import EPS, Intentionality, failure_loss, finite
+from zoo.methods.intentionality import EPS, Intentionality, failure_loss, finite, started
 from zoo.networks.sequences import Layout, perturbed, split, whole
 from zoo.networks.trajectory import Positions, TrajectoryTransformer
 from zoo.networks.video_resnet import VideoResNet
@@ -69,7 +69,7 @@ class GoalTrajectory(Intentionality):
             width: of features and trajectory.
             spec: what it wants to eat.
             recipe: how it is trained.
-            num_classes: of the head.
+            num_classes: three; another number is refused.
             p_whole: probability that a training sequence is not split; 1 trains on the failure loss alone.
             p_perturb: that a split sequence is perturbed.
             p_swap: that a perturbed sequence has its parts exchanged, instead of one of them replaced.
@@ -84,7 +84,6 @@ class GoalTrajectory(Intentionality):
         self.gelu = nn.GELU()  # both heads begin with it
         self.coherence_head = nn.Linear(width, 2)
         self.p_whole, self.p_perturb, self.p_swap = p_whole, p_perturb, p_swap
-        self.encoder.fc.reset_parameters()
         nn.init.normal_(self.encoder.fc.weight, std=0.02)
         nn.init.zeros_(self.encoder.fc.bias)
 
@@ -99,8 +98,9 @@ class GoalTrajectory(Intentionality):
         return from_release(state)
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A Kinetics classifier's trunk as the encoder; all else starts fresh."""
-        return {**self.state_dict(), **{f"encoder.{k[6:]}": v for k, v in state.items() if k.startswith("trunk.")}}
+        """The trunk of a classifier of clips or of Kinetics as the encoder; all else starts fresh."""
+        taken = {f"encoder.{key[6:]}": value for key, value in state.items() if key.startswith("trunk.")}
+        return started(self, "encoder.", taken, fresh=("encoder.fc.",))
 
     def encode(self, clips: Tensor) -> Tensor:
         return self.encoder.pooled(clips)
@@ -210,7 +210,7 @@ def goal_trajectory(
     """R(2+1)D-18 on one-second clips and a Transformer of four layers over them.
 
     Args:
-        num_classes: labels of a clip; Oops! has three.
+        num_classes: labels of a clip, three; another number is refused.
         coherence: train with the coherence loss; without it no sequence is split.
         positions: of tokens, ``"fixed"`` sinusoids as the published scripts have them, or ``"learned"``.
         p_whole: probability that a training sequence is not split; 0.2 with the coherence loss by default.
@@ -254,7 +254,7 @@ def tiny(
     """A few hundred thousand parameters on small clips, trained on the sandbox in minutes from `oops_cnn_tiny`.
 
     Args:
-        num_classes: labels of a clip.
+        num_classes: labels of a clip, three; another number is refused.
         coherence: train with the coherence loss.
         width: of features and trajectory.
         channels: of the encoder's first stage; the others have twice, four times and eight times as many.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
 from zoo.data.trajectories import whole_video_clips
-from zoo.errors import ZooError
+from zoo.errors import WeightsError, ZooError
 from zoo.methods.autocorrect import INTENTIONAL, Corrected, Settings, auto_correct, extrapolate
 from zoo.methods.base import Recipe, ZooModule
 from zoo.metrics.intentionality import IntentionalityScore
@@ -104,6 +104,7 @@ def failure_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) 
         labels: ``[M]``; -1 does not count.
         weights: ``[C]``; the number that is divided by stays the plain one, as in the release.
     """
+    weights = None if weights is None else weights.to(logits)
     total = cross_entropy(logits, labels, weights, ignore_index=-1, reduction="sum")
     return total / (labels >= 0).sum().clamp(min=1)
 
@@ -120,6 +121,26 @@ def finite(module: nn.Module, loss: Tensor) -> Tensor:
     warnings.warn(f"a training batch was skipped: its loss is {float(loss.detach())}.", stacklevel=2)
     # Processes that train together all want a gradient of every parameter.
     return sum((p.nan_to_num() * 0).sum() for p in module.parameters() if p.requires_grad)
+
+
+def started(
+    module: nn.Module, prefix: str, taken: Mapping[str, Tensor], fresh: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
+    """The module's own state with everything below ``prefix`` replaced, but for names that begin with ``fresh``.
+
+    Raises:
+        WeightsError: what was taken is not just that part.
+    """
+    own = module.state_dict()
+    wanted = {key: value.shape for key, value in own.items() if key.startswith(prefix) and not key.startswith(fresh)}
+    found = {key: value.shape for key, value in taken.items()}
+    if wrong := sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)):
+        raise WeightsError(
+            f"{type(module).__name__} cannot start from these weights: {len(wrong)} of {len(wanted)} entries of its "
+            f"{prefix.rstrip('.')} are missing or of another shape, such as {wrong[0]}. Take those of the same "
+            "network, built with the same arguments."
+        )
+    return {**own, **taken}
 
 
 class Intentionality(ZooModule):
@@ -143,16 +164,16 @@ class Intentionality(ZooModule):
             width: of a clip's vector in the trajectory.
             spec: what it wants to eat; has a trajectory.
             recipe: how it is trained.
-            num_classes: of the head; three for Oops!.
+            num_classes: three; another number is refused.
             weighted: weigh the labels by their inverse frequency in the training data.
             epsilon: of the optimiser.
         """
         super().__init__(spec, recipe)
-        if num_classes < 1:
-            raise ZooError(f"num_classes must be at least 1, got {num_classes}.")
+        if num_classes != len(CLASSES):
+            raise ZooError(f"{type(self).__name__} tells {', '.join(CLASSES)} apart, not {num_classes} classes.")
         self.head = nn.Linear(width, num_classes)
         self.num_classes = num_classes
-        self.labels = CLASSES if num_classes == len(CLASSES) else None
+        self.labels = CLASSES
         self.weighted, self.epsilon = weighted, epsilon
         self.register_buffer("class_weights", None, persistent=False)
         self.correction = Settings()
@@ -236,7 +257,7 @@ class Intentionality(ZooModule):
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """For every video of the batch: its ``index``, and of its clips ``times`` and ``probabilities``."""
         logits = self._logits(batch).softmax(-1).cpu().split(batch["lengths"].tolist())
-        times = batch["times"].cpu().split(batch["lengths"].tolist())
+        times = torch.from_numpy(batch["times"]).split(batch["lengths"].tolist())
         return [
             {"index": int(index), "times": when, "probabilities": probabilities}
             for index, when, probabilities in zip(batch["index"], times, logits, strict=True)
@@ -249,13 +270,15 @@ class Intentionality(ZooModule):
 
     def _score(self, batch: dict[str, Any], metric: IntentionalityScore) -> None:
         lengths = batch["lengths"].tolist()
-        parts = (part.split(lengths) for part in (self._logits(batch), batch["label"], batch["times"]))
+        parts = (
+            part.split(lengths) for part in (self._logits(batch), batch["label"], torch.from_numpy(batch["times"]))
+        )
         for video, (logits, label, times) in enumerate(zip(*parts, strict=True)):
             metric.update(
                 logits,
                 label,
                 times,
-                annotated=batch["annotated"][video],
+                annotated=torch.from_numpy(batch["annotated"][video]),
                 duration=float(batch["duration"][video]),
                 video=int(batch["index"][video]),
             )
@@ -294,7 +317,7 @@ class Intentionality(ZooModule):
         """
         spec = self.spec
         step = stride * spec.fps / spec.trajectory.step
-        if step < 1 or abs(step - round(step)) > 1e-6:
+        if not 1 <= step < 1e6 or abs(step - round(step)) > 1e-6:  # nor NaN
             unit = spec.trajectory.step / spec.fps
             raise ZooError(f"stride {stride:g} s: {self.name} begins a clip every {unit:g} s; give a multiple of that.")
         was_training, _ = self.training, self.eval()
@@ -305,6 +328,8 @@ class Intentionality(ZooModule):
                 times.append(when)
             phi = torch.cat(phi)
             h, logits = self.trace(phi, [len(phi)])
+            if not logits.isfinite().all():
+                raise ZooError(f"{video}: {self.name} finds no numbers for it; are its weights whole? (`zoo verify`)")
         finally:
             self.train(was_training)
         return Embedding(torch.cat(times), phi.float().cpu(), h.float().cpu(), logits.float().cpu())
@@ -330,7 +355,7 @@ class Intentionality(ZooModule):
             settings: of the iterations; the model's own by default.
         """
         found = self.embed(video)
-        if self.longest is not None and len(found.phi) + 1 > self.longest:  # split, it has one token more
+        if not self.can_correct(len(found.phi)):
             seconds = float(found.times[self.longest - 2, 1])
             raise ZooError(
                 f"{video} has {len(found.phi)} clips, more than the {self.longest - 1} that can be corrected at once; "
@@ -351,6 +376,10 @@ class Intentionality(ZooModule):
             bool(result.done[0]),
         )
 
+    def can_correct(self, clips: int) -> bool:
+        """Whether a video of so many clips is short enough: split, it has one token more than whole."""
+        return self.longest is None or clips < self.longest
+
     def correct(
         self,
         phi: Tensor,
@@ -365,6 +394,10 @@ class Intentionality(ZooModule):
         try:
             with torch.inference_mode(False), torch.enable_grad():  # it is made of gradients, whoever asks
                 phi, wrong = phi.detach().clone(), wrong.clone()
+                if not phi.isfinite().all():
+                    raise ZooError(
+                        f"{self.name}: features that are no numbers cannot be corrected; look at the videos."
+                    )
                 if linear:
                     return extrapolate(self, phi, lengths, wrong)
                 return auto_correct(self, phi, lengths, wrong, settings or self.correction)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from zoo.methods.base import ZooModule
@@ -32,7 +33,7 @@ class Chance(ZooModule):
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         for annotated, duration, index in zip(batch["annotated"], batch["duration"], batch["index"], strict=True):
-            self.score.update(annotated, duration=float(duration), video=int(index))
+            self.score.update(torch.from_numpy(annotated), duration=float(duration), video=int(index))
 
     def on_test_epoch_end(self) -> None:
         values = {name: float(value) for name, value in self.score.compute().items()}

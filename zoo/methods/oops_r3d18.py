@@ -16,7 +16,7 @@ from torch.optim import Adam
 
 from zoo.methods.base import Recipe
 from zoo.methods.goal_trajectory import tiny_spec
-from zoo.methods.intentionality import EPS, Intentionality, failure_loss, finite
+from zoo.methods.intentionality import EPS, Intentionality, failure_loss, finite, started
 from zoo.methods.video_resnets import from_torchvision
 from zoo.networks.sequences import Layout, bare
 from zoo.networks.video_resnet import VideoResNet
@@ -48,7 +48,7 @@ class ClipIntentionality(Intentionality):
             trunk: clips to maps.
             spec: what it wants to eat.
             recipe: how it is trained.
-            num_classes: of the head.
+            num_classes: three; another number is refused.
             frozen: the trunk keeps its weights and its statistics, only the head learns.
             weighted: weigh the labels by their inverse frequency in the training data.
             epsilon: of Adam.
@@ -78,7 +78,7 @@ class ClipIntentionality(Intentionality):
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Another network's trunk, such as a Kinetics classifier's, under a fresh head."""
-        return {**self.state_dict(), **{k: v for k, v in state.items() if k.startswith("trunk.")}}
+        return started(self, "trunk.", {key: value for key, value in state.items() if key.startswith("trunk.")})
 
     def train(self, mode: bool = True) -> ClipIntentionality:
         """A frozen trunk stays in eval mode."""
@@ -124,7 +124,7 @@ def oops_r3d18(
     """R3D-18 on single one-second clips.
 
     Args:
-        num_classes: labels of a clip; Oops! has three.
+        num_classes: labels of a clip, three; another number is refused.
         factorized: R(2+1)D-18 instead.
         frozen: only the head learns ("Kinetics supervision", from ``--weights r3d18.kinetics400``).
         weighted: weigh labels by their inverse frequency.
@@ -165,7 +165,7 @@ def tiny(
     """The sandbox's baseline without context.
 
     Args:
-        num_classes: labels of a clip.
+        num_classes: labels of a clip, three; another number is refused.
         channels: of the first stage.
         frames: in a second, all of a clip.
         crop: side of a frame.

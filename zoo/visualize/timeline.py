@@ -123,7 +123,7 @@ def _curves(canvas: Canvas, moments: Sequence[Moment], x, top: int, bottom: int)
         y = bottom - share * (bottom - top)
         canvas.pen.line([(x(first), y), (x(last), y)], fill=PALE)
     canvas.pen.line([(x(first), bottom), (_WIDTH - _RIGHT, bottom)], fill=GREY)
-    if x(canvas.image.width) - x(last) > 110:
+    if canvas.image.width - _RIGHT - x(last) > 110:
         canvas.text(((x(last) + canvas.image.width - _RIGHT) / 2, (top + bottom) / 2), "not evaluated", 14, GREY, "mm")
     lines = []
     for name in _NAMES:
