@@ -155,9 +155,9 @@ def tiny(
     frames: int = 8,
     crop: int = 48,
     batch: int = 56,
-    iterations: int = 700,
+    iterations: int = 600,
     frozen: bool = False,
-    weighted: bool = True,
+    weighted: bool = False,
     stride: int = 4,
     cap: int | None = None,
     learning_rate: float | None = None,
@@ -178,7 +178,7 @@ def tiny(
         learning_rate: in place of the recipe's own.
     """
     spec = tiny_spec(frames, crop, stride, cap)
-    spec = spec.replace(trajectory=TrajectorySpec((1, 1), spec.trajectory.step, stride, cap=cap))
+    spec = spec.replace(trajectory=TrajectorySpec((1, 1), spec.trajectory.step, stride, balanced=True, cap=cap))
     recipe = Recipe(2e-3, batch, iterations, "cosine", warmup=20, weight_decay=0.01)
     return ClipIntentionality(
         VideoResNet(widths=tuple(channels * 2**i for i in range(4)), blocks=(1, 1, 1, 1)),
