@@ -119,6 +119,7 @@ def test_a_decoder_trains_and_is_tested_with_its_corrections(trained, oops_root)
     assert {"subject_top1", "all_top5", "intentional_d_acc", "unintentional_d_rank_millions"} <= set(found)
 
 
+@pytest.mark.slow
 def test_predict_by_command(trained, film, tmp_path, capsys):
     assert main(["predict", str(trained), str(film), "--json", "--plot", str(tmp_path / "t.png")]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
@@ -135,6 +136,7 @@ def test_predict_by_command(trained, film, tmp_path, capsys):
     assert "nonlocal_i3d_tiny does not" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_video_shorter_than_a_clip_is_named(trained, tmp_path, capsys):
     (tmp_path / "short.mp4").write_bytes(encode(np.zeros((5, 48, 64, 3), np.uint8), 8))
     assert main(["predict", str(trained), str(tmp_path / "short.mp4")]) == 1
@@ -152,7 +154,7 @@ def test_index_retrieve_and_neurons_by_command(trained, film, oops_root, tmp_pat
     assert len(hits) == 4 * len(rows)
     assert film.stem not in {hit["name"] for hit in hits}  # nearest in other videos
     assert main(["retrieve", "goal_trajectory_tiny", str(film), "--index", index, "--weights", "none"]) == 1
-    assert "index" in capsys.readouterr().err
+    assert "other weights" in capsys.readouterr().err
     picture = tmp_path / "neurons.png"
     command = ["visualize", "neurons", str(trained), "--index", index, "--data", f"sandbox_oops={oops_root}"]
     assert main([*command, "--out", str(picture)]) == 0
@@ -167,6 +169,7 @@ def test_words_by_command(oops_root, tmp_path, capsys):
     assert model.labels == tuple(json.loads((oops_root / "svos/vocab.json").read_text()))
 
 
+@pytest.mark.slow
 def test_pseudo_labels_go_on_where_they_stopped_and_are_trained_on(trained, oops_root, tmp_path):
     model = zoo.load(str(trained))
     data = zoo.datamodule("sandbox_oops", root=oops_root, spec=model.spec, num_workers=0)
@@ -183,17 +186,17 @@ def test_pseudo_labels_go_on_where_they_stopped_and_are_trained_on(trained, oops
     (kept,) = tmp_path.glob(".pseudo*")
     with kept.open("a") as file:
         file.write('["a line that was cut o')
-    lines = kept.read_text()
     with pytest.raises(zoo.DataError, match="other weights or another stride"):
         pseudo_label(model, videos, out, stride=0.5)
+    with pytest.raises(KeyboardInterrupt):  # killed again: what was half a line does not spoil the next
+        pseudo_label(model, videos, out, stride=1.0, progress=lambda done, total: stop(done - 2, total))
     seen = []
     with torch.no_grad():
         model.embed, embed = (lambda *a: seen.append(a) or embed(*a)), model.embed
     found = pseudo_label(model, videos, out, stride=1.0)
-    assert len(seen) == len(videos) - 3
+    assert len(seen) == len(videos) - 5
     assert found["labelled"] == len(videos)
     assert not kept.exists()
-    assert lines.startswith("{")
     with pytest.raises(zoo.ZooError, match="is there already"):
         pseudo_label(model, videos, out, stride=1.0)
     more = zoo.datamodule("sandbox_oops", root=oops_root, spec=model.spec, num_workers=0, pseudo=out)

@@ -1,7 +1,7 @@
 """Which units of a trajectory go with which words (section 5.4 of "Video representations of goals ...", figure 7a).
 
-A video is one observation: the mean of its clips' vectors, and for each word of the vocabulary whether any annotator's
-triple holds it. The paper does not say how a video's vectors are pooled; the mean is the natural choice.
+A video is one observation: the mean of its clips' vectors, each of unit length as the index keeps them, and for each
+word of the vocabulary whether any annotator's triple holds it. The paper does not say how a video's vectors are pooled.
 """
 
 from __future__ import annotations

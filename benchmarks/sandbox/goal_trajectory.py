@@ -233,6 +233,7 @@ def bundle(out: Path, results: dict[str, Any], chance: dict[str, float]) -> None
         first = min((one for one in results["runs"] if one["run"] == name), key=lambda one: one["seed"])
         spec = zoo.create(what.model).spec
         metrics = list(FAILURE if name in FAILURES else SVO)
+        started = f", started from {RUNS[what.start].model}'s" if what.start else ""
         entries[f"{what.model}.{what.tag}"] = {
             **bundle_weights(
                 what.model,
@@ -252,7 +253,7 @@ def bundle(out: Path, results: dict[str, Any], chance: dict[str, float]) -> None
                 "videos": VAL,
             },
             "measured": {key: first[key] for key in metrics},
-            "notes": f"Seed {first['seed']}, in half precision. Knows the rendered sandbox videos and no real ones.",
+            "notes": f"Seed {first['seed']}, in half precision{started}. Knows the sandbox's videos and no real ones.",
         }
     rewrite_manifest(REPOSITORY / "checkpoints.yaml", SCRIPT, entries)
     rewrite_tables(REPOSITORY / "benchmarks/tables/sandbox.yaml", tables(results, chance))
@@ -328,7 +329,9 @@ def _table(
         "description": DESCRIPTION,
         "source": f"benchmarks/sandbox/{SCRIPT}: {TRAIN} training videos, half of them annotated, {VAL} test videos, "
         f"mean and standard deviation over {seeds(results)}",
-        "note": "The bundled weights are those of the first seed, by rule and not by score.",
+        "note": "Trajectory models start from the clip network's weights and train on, so they have had more training "
+        "than it; the paper's start from scratch. The bundled weights are those of the first seed, by rule and not by "
+        "score.",
         "metrics": {key: dict(value) for key, value in metrics.items()},
         "rows": rows,
     }

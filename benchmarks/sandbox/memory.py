@@ -17,7 +17,7 @@ from zoo.data.goals import draw_triples
 from zoo.data.loader import TrainClips, TrainSampler, collate
 from zoo.data.pixels import draw_window
 from zoo.data.sandbox.datamodules import SandboxOops
-from zoo.data.trajectory_loader import INTENTIONAL, TrainTrajectories, collate_trajectories
+from zoo.data.trajectory_loader import _TRAJECTORY, INTENTIONAL, TrainTrajectories, collate_trajectories
 from zoo.data.transforms import crop_view
 from zoo.data.video import VideoReader
 from zoo.spec import VideoSpec
@@ -74,7 +74,7 @@ class RememberedTrajectories(TrainTrajectories):
 
     def _read(self, row: int, epoch: int) -> dict[str, Any]:
         number = int(self.videos[row])
-        record, rng = self.records[number], self._generator(epoch, row, 2)  # the stream of a trajectory's draws
+        record, rng = self.records[number], self._generator(epoch, row, _TRAJECTORY)
         start, fps, times, (height, width) = self.index[record.name]
         table = clip_table(fps, np.array(times), self.spec)
         table = table[self._choose(len(table), row, epoch, rng)]

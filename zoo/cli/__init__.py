@@ -218,10 +218,15 @@ def _predict(a: argparse.Namespace) -> int:
         raise zoo.ZooError(f"--plot draws one video, and {len(files)} were given.")
     model = on_device(zoo.load(a.model, weights=a.weights), a.device)
     if hasattr(model, "autocorrect") or hasattr(model, "describe"):
+        if a.clips or a.crops:
+            raise zoo.ZooError(
+                f"--clips and --crops are of classifiers; {model.name} follows a video second by second."
+            )
         answer = partial(goals.answer, plot=a.plot, stride=a.stride, top=a.top)
     elif not hasattr(model, "predict"):
-        raise zoo.ZooError(f"{model.name} predicts no classes; `zoo propagate` carries labels through videos with it.")
-    elif a.plot or a.stride:
+        way = "; `zoo propagate` carries labels through videos with it" if hasattr(model, "propagate") else ""
+        raise zoo.ZooError(f"{model.name} predicts no classes{way}.")
+    elif a.plot or a.stride is not None:
         raise zoo.ZooError(f"--plot and --stride are of models that follow a video over time; {model.name} does not.")
     else:
         answer = partial(_classes, top=a.top, clips=a.clips, crops=a.crops)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.cli.common import assignment, on_device, positive, print_json, progress, show, table
+from zoo.cli.common import assignment, fraction, on_device, positive, print_json, progress, show, table
 
 
 def add_commands(command: Any) -> None:
@@ -33,7 +33,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("--data", required=True, metavar="NAME=ROOT", help="such as oops=/data/oops")
     p.add_argument("--out", type=Path, required=True, metavar="JSON", help="for --data.pseudo of `zoo fit`")
     p.add_argument("--stride", type=float, default=0.25, help="seconds from one clip to the next (0.25)")
-    p.add_argument("--at-least", type=float, default=0.0, metavar="P", help="leave out what is less probable (0)")
+    p.add_argument("--at-least", type=fraction, default=0.0, metavar="P", help="leave out what is less probable (0)")
     _model_options(p)
 
     p = command("words", _words, "the vectors of a vocabulary's words, from a text encoder of the hub")
@@ -49,6 +49,7 @@ def add_pictures(pictures: Any) -> None:
     p.set_defaults(run=_draw_trajectories)
     p.add_argument("model", help="the index's model")
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="videos whose corrections are drawn")
+    _model_options(p)
     p.add_argument("--index", type=Path, required=True, metavar="FOLDER", help="that `zoo index` wrote")
     p.add_argument("--out", type=Path, default=Path("trajectories.png"), metavar="PNG")
 
@@ -58,19 +59,23 @@ def add_pictures(pictures: Any) -> None:
     p.add_argument("--index", type=Path, required=True, metavar="FOLDER", help="that `zoo index` wrote, of Oops!")
     p.add_argument("--data", required=True, metavar="NAME=ROOT", help="the same data, with goals: oops=/data/oops")
     p.add_argument("-k", type=positive, default=3, help="units (3)")
+    _model_options(p)
     p.add_argument("--out", type=Path, default=Path("neurons.png"), metavar="PNG")
 
 
 def answer(model: Any, file: Path, *, plot: Path | None, stride: float | None, top: int) -> tuple[dict, list]:
     """What `zoo predict` says of a file: for machines, and as tables."""
     if hasattr(model, "describe"):
-        if plot or stride:
+        if plot or stride is not None:
             raise zoo.ZooError(f"--plot and --stride are of the model that {model.name} reads, not of its words.")
         return _described(model.describe(file, top=top))
-    found = model.predict(file, stride=stride or 1.0)
     if plot:
+        from zoo.visualize.drawing import require_png
         from zoo.visualize.timeline import timeline
 
+        require_png(plot)  # before the work, not after it
+    found = model.predict(file, stride=1.0 if stride is None else stride)
+    if plot:
         timeline(file, found.moments, found.failure, plot)
     names = ("intentional", "transitional", "unintentional")
     grid = table("seconds", *names, "", numbers=names)
@@ -110,6 +115,8 @@ def _index(a: argparse.Namespace) -> None:
     from zoo.retrieval import build_index
 
     roots = [assignment(text) for text in a.data]
+    if twice := {name for name, _ in roots if sum(name == other for other, _ in roots) > 1}:
+        raise zoo.ZooError(f"{', '.join(sorted(twice))} was given twice; an index has one folder of each data set.")
     model = _load(a, "embed", "has no vectors of clips")
     sources = {name: zoo.datamodule(name, root=root, spec=model.spec) for name, root in roots}
     with progress("videos") as bar:
@@ -170,7 +177,7 @@ def _draw_trajectories(a: argparse.Namespace) -> None:
 
     model = _load(a, "autocorrect", "corrects nothing")
     index = Index.open(a.index, model)
-    corrections = {file.stem: model.autocorrect(file) for file in a.files}
+    corrections = {str(file): model.autocorrect(file) for file in a.files}
     print(trajectories(index.vectors("h"), corrections, a.out, states=index.logits.argmax(1)))
 
 

@@ -26,7 +26,7 @@ class Recipe:
     """How a method's paper trains it, in steps of its own global batch.
 
     Attributes:
-        rate: learning rate at the paper's global batch.
+        rate: learning rate at the paper's global batch; scaled linearly with the batch for SGD, not for Adam.
         batch: the paper's global batch, in clips.
         iterations: steps of the whole schedule at that batch.
         schedule: ``"step"`` divides the rate by ten at the milestones, ``"cosine"`` lets it fall to nothing,
@@ -34,7 +34,7 @@ class Recipe:
         milestones: of the step schedule.
         warmup: first steps, over which the rate rises linearly.
         momentum: of SGD (Nesterov).
-        weight_decay: on everything but the scales and biases of normalisation.
+        weight_decay: of SGD on everything but the scales and biases of normalisation, of Adam's kind on everything.
     """
 
     rate: float = 0.01
