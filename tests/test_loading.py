@@ -158,7 +158,7 @@ def test_bundled_weights_load_by_name_and_keep_their_proof():
     for checkpoint in manifest().bundled():
         model = zoo.load(checkpoint.name)
         assert model.checkpoint == checkpoint
-        assert (model.labels and len(model.labels)) == checkpoint.num_classes
+        assert checkpoint.num_classes in (None, model.labels and len(model.labels))  # a decoder's labels are words
         assert zoo.verify(checkpoint.name).ok
 
 

@@ -59,8 +59,8 @@ def test_a_clip_network_starts_from_torchvisions_file(tmp_path):
     assert torch.equal(model.trunk.stem[0].weight, state["stem.0.weight"])
     assert torch.equal(model.head.weight, fresh)
     trajectory = zoo.create("goal_trajectory")
-    with pytest.raises(RuntimeError):  # R3D is not the trajectory's R(2+1)D
-        trajectory.load_state_dict(trajectory.adapt(kinetics.state_dict()))
+    with pytest.raises(zoo.WeightsError, match="cannot start"):  # R3D is not the trajectory's R(2+1)D
+        trajectory.adapt(kinetics.state_dict())
 
 
 def test_nobody_has_published_a_trajectory():

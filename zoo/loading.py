@@ -202,7 +202,7 @@ def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:
     about = _said(kind, path)
     theirs = about.get("model") or about.get("checkpoint", "").partition(".")[0] or about.get("name") or model
     if theirs != model:
-        if type(_on_paper(model)).adapt is ZooModule.adapt:
+        if not _on_paper(model).starts_from_files:
             raise WeightsError(f"{path} holds weights of {theirs}, not of {model}: zoo.load({theirs!r}, weights=...).")
         module = registry.create(model, **arguments)
         return _fill(module, module.adapt(_converter(theirs)(state)), module.labels)

@@ -28,7 +28,7 @@ def test_every_entry_is_of_a_registered_model_whose_spec_it_fits(checkpoint: Che
         spec = registry.create(checkpoint.model).spec
     VideoSpec.from_dict({**spec.to_dict(), **checkpoint.spec})
     if checkpoint.labels:
-        assert len(class_names(checkpoint.labels)) == checkpoint.num_classes
+        assert checkpoint.num_classes in (None, len(class_names(checkpoint.labels)))  # a decoder's are its words
 
 
 @pytest.mark.parametrize("checkpoint", ALL)

@@ -44,8 +44,8 @@ def test_every_part_is_the_releases():
     scale = case.manifest["scale"]
     localizer.load_state_dict({LOCALIZER[key]: value * scale.get(key, 1) for key, value in case.state().items()})
 
-    def check_sample(name: str, actual: Tensor) -> None:
-        case.check(f"{name}.sample", actual.flatten()[:: case.manifest["sample_stride"][name]])
+    def check_sample(name: str, actual: Tensor, atol: float | None = None) -> None:
+        case.check(f"{name}.sample", actual.flatten()[:: case.manifest["sample_stride"][name]], atol=atol)
         case.check(f"{name}.mean", actual.mean().view(1))
         case.check(f"{name}.std", actual.std(correction=0).view(1))
 
@@ -60,7 +60,8 @@ def test_every_part_is_the_releases():
     case.check("theta", theta)
     for name, offset in (("offset_227_210", OFFSET), ("offset_1", 1.0)):
         case.check(f"grid.{name}", lattice(theta, 10, offset))
-        check_sample(f"crop.{name}", crop(maps, theta, 10, offset))
+        # A place's rounding, which differs between versions of torch, comes out times the map's slope over 15 cells.
+        check_sample(f"crop.{name}", crop(maps, theta, 10, offset), atol=1e-4)
     case.check("inlier_score", soft_inliers(found, theta, 30))
     line = torch.linspace(0, 1, len(theta))
     x, y, angle = 0.1 + 0.8 * line, 0.8 - 0.6 * line, -0.7 + 1.4 * line

@@ -369,7 +369,3 @@ def _visualize_flow(a: argparse.Namespace) -> None:
 
     for path in draw_flow(zoo.load(a.model), a.file, a.out, at=a.at, gap=a.gap):
         print(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

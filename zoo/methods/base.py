@@ -81,6 +81,7 @@ class ZooModule(pl.LightningModule):
     name: str = ""
     checkpoint: Checkpoint | None = None
     test_batch_size: int = 1  # what a few gigabytes hold
+    starts_from_files: bool = False  # whether `adapt` also takes files of other models, not their checkpoints alone
     default_weights: str | None = None  # what `zoo.load` takes where nobody published any: "none" or "imagenet"
     image_backbone: str | None = None  # timm's name of the image network whose ImageNet weights it can start from
 

@@ -69,6 +69,7 @@ class Description:
 class GoalDecoder(ZooModule):
     """A frozen model of intentionality and a linear layer to word vectors."""
 
+    starts_from_files = True
     task = "video-text-to-text"
     example = 'model.describe("clip.mp4")'
 

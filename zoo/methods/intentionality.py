@@ -146,6 +146,7 @@ def started(
 class Intentionality(ZooModule):
     """The parent of models of intentionality."""
 
+    starts_from_files = True
     longest: int | None = None  # clips that one trajectory may have
     optimizer: type[Optimizer] = AdamW
 
