@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -18,13 +18,22 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.networks.sequences import Layout
 
-if TYPE_CHECKING:
-    from zoo.methods.intentionality import Intentionality
-
 Space = Literal["phi", "h"]
 
 INTENTIONAL = 0
 CONSISTENT = 1
+
+
+class Trajectories(Protocol):
+    """What is asked of a model: `zoo.methods.intentionality.Intentionality` says what each gives."""
+
+    def layout(self, lengths: Sequence[int], firsts: Sequence[int] | None = None) -> Layout: ...
+
+    def contextualize(self, phi: Tensor, layout: Layout) -> Tensor: ...
+
+    def classify(self, h: Tensor) -> Tensor: ...
+
+    def coherence(self, h: Tensor) -> Tensor | None: ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ class Corrected:
 
 
 def auto_correct(
-    model: Intentionality, phi: Tensor, lengths: Sequence[int], wrong: Tensor, settings: Settings | None = None
+    model: Trajectories, phi: Tensor, lengths: Sequence[int], wrong: Tensor, settings: Settings | None = None
 ) -> Corrected:
     """Correct a batch of videos, each until it is done (equations 1 and 2).
 
@@ -169,7 +178,7 @@ def auto_correct(
     return Corrected(moved, before, before_logits, h, logits, iterations, done, tuple(history))
 
 
-def extrapolate(model: Intentionality, phi: Tensor, lengths: Sequence[int], wrong: Tensor) -> Corrected:
+def extrapolate(model: Trajectories, phi: Tensor, lengths: Sequence[int], wrong: Tensor) -> Corrected:
     """`auto_correct`'s baseline: each trajectory continued by `linearized` from its first clip to correct."""
     firsts = _firsts(lengths, wrong)
     layout = model.layout(lengths, firsts).to(phi.device)
