@@ -32,7 +32,7 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooM
         return _from_lightning(Path(name), arguments)
     model = registry.entry(str(name).partition(".")[0]).name
     if weights in (None, "default") and "." not in str(name) and not manifest().for_model(model):
-        weights = _on_paper(model).default_weights
+        weights = on_paper(model).default_weights
     if weights == "none":
         return registry.create(model, **arguments).eval()
     if weights is None or weights == "default":
@@ -158,7 +158,7 @@ class Info:
 def info(name: str) -> Info:
     """What is known of a model; see `Info`. Nothing is downloaded and no memory is spent on weights."""
     entry = registry.entry(name.partition(".")[0])
-    module = _on_paper(entry.name)
+    module = on_paper(entry.name)
     spec = module.spec
     parameters, multiply_adds = cost(module, (1, 3, spec.frames, spec.crop, spec.crop))
     options = {p.name: p.default for p in inspect.signature(registry.builder(entry.name)).parameters.values()}
@@ -202,7 +202,7 @@ def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:
     about = _said(kind, path)
     theirs = about.get("model") or about.get("checkpoint", "").partition(".")[0] or about.get("name") or model
     if theirs != model:
-        if not _on_paper(model).starts_from_files:
+        if not on_paper(model).starts_from_files:
             raise WeightsError(f"{path} holds weights of {theirs}, not of {model}: zoo.load({theirs!r}, weights=...).")
         module = registry.create(model, **arguments)
         return _fill(module, module.adapt(_converter(theirs)(state)), module.labels)
@@ -223,8 +223,8 @@ def _said(kind: str, path: Path) -> dict[str, Any]:
 def _from_lightning(path: Path, arguments: dict[str, Any]) -> ZooModule:
     """A checkpoint that `zoo fit` wrote knows its own name, arguments, spec and class names."""
     _, state = read_foreign(path)
-    about = torch.load(path, map_location="cpu", weights_only=True).get("zoo")
-    if about is None:
+    about = _said("lightning", path)
+    if not about:
         raise WeightsError(f"{path} does not say which model it is; use zoo.load(MODEL, weights={str(path)!r}).")
     module = registry.create(about["name"], **{**about["arguments"], **_classes_of(state), **arguments})
     module.spec = VideoSpec.from_dict(about["spec"])
@@ -272,15 +272,15 @@ def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooMod
     return module.eval()
 
 
-def _on_paper(model: str) -> ZooModule:
-    """The model without memory for its weights."""
+def on_paper(model: str, **arguments: Any) -> ZooModule:
+    """The model without memory for its weights: what it says of itself, and its shapes."""
     with torch.device("meta"):
-        return registry.create(model)
+        return registry.create(model, **arguments)
 
 
 def _converter(model: str) -> Callable[[Mapping[str, Any]], dict[str, Tensor]]:
     """Any published state dict of a model to one under our names (ours are left as they are)."""
-    module = _on_paper(model)
+    module = on_paper(model)
     ours = set(module.state_dict())
     return lambda state: module.upstream_keys(state) if ours.isdisjoint(state) else dict(state)
 

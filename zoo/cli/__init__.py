@@ -11,7 +11,18 @@ from pathlib import Path
 
 import zoo
 from zoo.cli import goals
-from zoo.cli.common import assignment, fraction, on_device, position, positive, print_json, progress, show, table
+from zoo.cli.common import (
+    assignment,
+    fraction,
+    model_options,
+    on_device,
+    position,
+    positive,
+    print_json,
+    progress,
+    show,
+    table,
+)
 
 EPILOG = """examples:
   zoo list '*i3d*' --pretrained
@@ -80,8 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (the model's own number)")
     p.add_argument("--stride", type=float, help="seconds from one clip to the next, for a model of goals (1)")
     p.add_argument("--plot", type=Path, metavar="PNG", help="draw what a model of goals sees over the film strip")
-    p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    model_options(p)
     p.add_argument("--json", action="store_true", help="print JSON")
 
     p = command("propagate", _propagate, "carry masks, joints or a texture from a video's first frame to all")
@@ -102,8 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--texture", action="store_true", help="paint six stripes on the mask's objects and carry those")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="a palette PNG for every frame, or keypoints.json")
     p.add_argument("--overlay", type=Path, metavar="MP4", help="a film with the result painted over the frames")
-    p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    model_options(p)
 
     for name in ("fit", "validate", "test"):  # for the overview; main() hands them to Lightning before it parses
         command(

@@ -86,3 +86,9 @@ def assignment(text: str, wanted: str = "--data wants NAME=ROOT, such as kinetic
     if not (name and equals and value):
         raise zoo.ZooError(f"{wanted}, got {text!r}.")
     return name, value
+
+
+def model_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of a command that loads a model."""
+    p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.cli.common import assignment, fraction, on_device, positive, print_json, progress, show, table
+from zoo.cli.common import assignment, fraction, model_options, on_device, positive, print_json, progress, show, table
 
 
 def add_commands(command: Any) -> None:
@@ -18,7 +18,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("data", nargs="+", metavar="NAME=ROOT", help="data sets; of each its validation videos")
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the index; an interrupted run goes on")
     p.add_argument("--stride", type=float, default=1.0, help="seconds from one clip to the next (1)")
-    _model_options(p)
+    model_options(p)
 
     p = command("retrieve", _retrieve, "the nearest clips of an index, before and after a failure is corrected")
     p.add_argument("model", help="the index's model")
@@ -26,7 +26,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("--index", type=Path, required=True, metavar="FOLDER", help="that `zoo index` wrote")
     p.add_argument("-k", type=positive, default=3, help="clips of each (3)")
     p.add_argument("--json", action="store_true", help="print JSON")
-    _model_options(p)
+    model_options(p)
 
     p = command("pseudo-label", _pseudo_label, "when things go wrong in videos that nobody annotated")
     p.add_argument("model", help="a model of goals, such as oops_r3d18, a checkpoint or a .ckpt file")
@@ -34,7 +34,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("--out", type=Path, required=True, metavar="JSON", help="for --data.pseudo of `zoo fit`")
     p.add_argument("--stride", type=float, default=0.25, help="seconds from one clip to the next (0.25)")
     p.add_argument("--at-least", type=fraction, default=0.0, metavar="P", help="leave out what is less probable (0)")
-    _model_options(p)
+    model_options(p)
 
     p = command("words", _words, "the vectors of a vocabulary's words, from a text encoder of the hub")
     p.add_argument("vocabulary", type=Path, metavar="VOCAB.json", help="a list of words")
@@ -49,7 +49,7 @@ def add_pictures(pictures: Any) -> None:
     p.set_defaults(run=_draw_trajectories)
     p.add_argument("model", help="the index's model")
     p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="videos whose corrections are drawn")
-    _model_options(p)
+    model_options(p)
     p.add_argument("--index", type=Path, required=True, metavar="FOLDER", help="that `zoo index` wrote")
     p.add_argument("--out", type=Path, default=Path("trajectories.png"), metavar="PNG")
 
@@ -59,7 +59,7 @@ def add_pictures(pictures: Any) -> None:
     p.add_argument("--index", type=Path, required=True, metavar="FOLDER", help="that `zoo index` wrote, of Oops!")
     p.add_argument("--data", required=True, metavar="NAME=ROOT", help="the same data, with goals: oops=/data/oops")
     p.add_argument("-k", type=positive, default=3, help="units (3)")
-    _model_options(p)
+    model_options(p)
     p.add_argument("--out", type=Path, default=Path("neurons.png"), metavar="PNG")
 
 
@@ -97,11 +97,6 @@ def _described(found: Any) -> tuple[dict, list]:
     about = asdict(found)
     about.pop("video")
     return about, grids
-
-
-def _model_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
 def _load(a: argparse.Namespace, needs: str, purpose: str) -> Any:

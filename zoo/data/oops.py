@@ -31,6 +31,7 @@ from zoo.data.datamodule import VideoDataModule
 from zoo.data.folder import videos_by_stem
 from zoo.data.goals import Vocabulary, has_triples, read_goals, read_vocabulary, unknown_words
 from zoo.data.json_files import read_json
+from zoo.data.labels import class_names
 from zoo.data.loader import OnceSampler, ResumableLoader, TrainSampler
 from zoo.data.trajectories import table_of
 from zoo.data.trajectory_loader import FailureRecord, TrainTrajectories, WholeVideos, collate_trajectories
@@ -65,7 +66,7 @@ class Oops(VideoDataModule):
     ``spec.pixels`` False no video is opened or need be there, and there are no clips.
     """
 
-    classes: tuple[str, ...] = ("intentional", "transitional", "unintentional")
+    classes = class_names("oops")
     name = "oops"
 
     def __init__(

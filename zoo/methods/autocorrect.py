@@ -15,12 +15,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from zoo.data.clip_sampling import INTENTIONAL
 from zoo.errors import ZooError
 from zoo.networks.sequences import Layout
 
 Space = Literal["phi", "h"]
 
-INTENTIONAL = 0
 CONSISTENT = 1
 
 

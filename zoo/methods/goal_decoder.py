@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from zoo.data.clip_sampling import INTENTIONAL
 from zoo.errors import DataError, ZooError
 from zoo.hub.words import read_words
-from zoo.methods.autocorrect import INTENTIONAL
 from zoo.methods.base import Recipe, ZooModule
 from zoo.methods.goal_trajectory import RECIPE, from_release
 from zoo.methods.intentionality import EPS, Intentionality, finite, started

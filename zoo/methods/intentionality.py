@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import AdamW, Optimizer
 
+from zoo.data.clip_sampling import INTENTIONAL
 from zoo.data.trajectories import whole_video_clips
 from zoo.errors import WeightsError, ZooError
-from zoo.methods.autocorrect import INTENTIONAL, Corrected, Settings, auto_correct, extrapolate
+from zoo.methods.autocorrect import Corrected, Settings, auto_correct, extrapolate
 from zoo.methods.base import Recipe, ZooModule
-from zoo.metrics.intentionality import IntentionalityScore
+from zoo.metrics.intentionality import CLASSES, IntentionalityScore
 from zoo.networks.sequences import Layout
 from zoo.spec import VideoSpec
 
-CLASSES = ("intentional", "transitional", "unintentional")
 EPS = 1e-4  # of the optimisers, as half precision wants it
 
 _AT_ONCE = 16  # clips that the encoder takes at a time when nothing is learned

@@ -23,6 +23,7 @@ from zoo.errors import DataError, WeightsError
 from zoo.files import cache_root
 from zoo.hub.fetch import known_sha256, upstream_path
 from zoo.hub.manifest import Checkpoint, Upstream, manifest
+from zoo.loading import on_paper
 from zoo.reproduce.provenance import cores, device_name, sha256
 from zoo.reproduce.results import Measurement
 from zoo.reproduce.tables import UNTRAINED, WORDS, Row
@@ -58,7 +59,7 @@ def evaluate(row: Row, dataset: str, options: dict[str, Any], root: Path | None,
     """
     checkpoint = None if row.weights in WORDS else manifest().get(row.weights)
     if root is not None:  # an error before a long download, not after it
-        zoo.datamodule(dataset, root=root, spec=_spec(row), **options).records("val")
+        zoo.datamodule(dataset, root=root, spec=on_paper(row.model, **row.override).spec, **options).records("val")
     model = _model(row)
     data = zoo.datamodule(
         dataset,
@@ -117,12 +118,6 @@ def _model(row: Row) -> Any:
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         return zoo.create(row.model, **row.override).eval()
-
-
-def _spec(row: Row) -> Any:
-    """What the row's model wants to eat; costs no memory."""
-    with torch.device("meta"):
-        return zoo.create(row.model, **row.override).spec
 
 
 def _check_classes(checkpoint: Checkpoint, model: Any, data: Any) -> None:

@@ -16,12 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-import zoo
 from zoo.data.catalog import DATA_SETS, datamodule_class
 from zoo.errors import FetchError, ZooError, unknown_name
 from zoo.files import NoPlaceError, require_writable
+from zoo.loading import on_paper
 from zoo.networks.cost import cost
 from zoo.reproduce import report as forms
 from zoo.reproduce import tables
@@ -193,8 +191,7 @@ class _Bench:
     def _count(self, row: Row) -> dict[str, float]:
         key = _key(row.model, row.override)
         if key not in self._costs:
-            with torch.device("meta"):  # shapes are enough
-                model = zoo.create(row.model, **row.override)
+            model = on_paper(row.model, **row.override)
             spec = model.spec
             counted = cost(model, (1, 3, spec.frames, spec.crop, spec.crop))
             self._costs[key] = dict(zip(COSTS, map(float, counted), strict=True))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo.data.video import VideoReader
 from zoo.errors import ZooError
+from zoo.metrics.intentionality import CLASSES
 from zoo.visualize.drawing import (
     GREY,
     INK,
@@ -33,7 +34,6 @@ _PLOT, _STRIP, _TALL_STRIP = 230, 104, 156  # heights in pixels, the last for pi
 _GAP, _AXIS = 8, 54  # pixels between plot and strip, and below it
 _MOST = 16  # frames in the strip
 _LONG = 120  # seconds from which on times are in minutes
-_NAMES = ("intentional", "transitional", "unintentional")
 
 
 def timeline(
@@ -126,7 +126,7 @@ def _curves(canvas: Canvas, moments: Sequence[Moment], x, top: int, bottom: int)
     if canvas.image.width - _RIGHT - x(last) > 110:
         canvas.text(((x(last) + canvas.image.width - _RIGHT) / 2, (top + bottom) / 2), "not evaluated", 14, GREY, "mm")
     lines = []
-    for name in _NAMES:
+    for name in CLASSES:
         values = [getattr(moment, name) for moment in moments]
         times = [(moment.start + moment.end) / 2 for moment in moments]
         times, values = [first, *times, last], [values[0], *values, values[-1]]
@@ -147,7 +147,7 @@ def _mark(canvas: Canvas, x: float, top: float, foot: float, dash: tuple[int, in
 def _heading(canvas: Canvas, name: str, edges: tuple[int, int]) -> None:
     """The video's name at the left, what the colours mean at the right."""
     at = edges[1]
-    for state, colour in reversed(list(zip(_NAMES, STATES, strict=True))):
+    for state, colour in reversed(list(zip(CLASSES, STATES, strict=True))):
         at -= font(15).getlength(state)
         canvas.text((at, 24), state, 15, INK, "lm")
         canvas.area([(at - 30, 18), (at - 8, 18), (at - 8, 30), (at - 30, 30)], colour, 0.16)

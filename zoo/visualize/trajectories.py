@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 from zoo.errors import ZooError
 from zoo.extras import optional
+from zoo.metrics.intentionality import CLASSES
 from zoo.visualize.drawing import GREY, INK, PALE, PAPER, STATES, Canvas, Colour, Point, font, require_png, shortened
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _WIDTH, _MARGIN, _HEAD = 900, 30, 62  # pixels: the plot, around it, above it
 _PAD, _LOW, _HIGH = 30, 300, 1200  # pixels: between the plot's points and its rim; its least and largest height
 _AFTER: Colour = (0, 135, 105)
-_NAMES = ("intentional", "transitional", "unintentional")
 
 
 def trajectories(
@@ -147,7 +147,7 @@ def _way(canvas: Canvas, places: list[Point], colour: Colour) -> None:
 def _legend(canvas: Canvas, has_states: bool, has_ways: bool) -> None:
     """What colours mean, in a row above the plot."""
     x, y = float(_MARGIN), _HEAD / 2
-    for name, colour in zip(_NAMES, STATES, strict=True) if has_states else [("clips", GREY)]:
+    for name, colour in zip(CLASSES, STATES, strict=True) if has_states else [("clips", GREY)]:
         canvas.dot((x + 7, y), 5, colour, 0.7)
         canvas.text((x + 20, y), name, 15, INK, "lm")
         x += 20 + font(15).getlength(name) + 24
