@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.check import CheckReport, check_records
 from zoo.data.loader import OnceSampler, ResumableLoader, TestClips, TrainClips, TrainSampler, VideoRecord, collate
@@ -95,7 +95,7 @@ class VideoDataModule(pl.LightningDataModule):
         self.unreadable.clear()
 
     def train_dataloader(self) -> DataLoader:
-        data = TrainClips(self.records("train"), self.spec, self.seed)
+        data = self._training_data()
         sampler = TrainSampler(data, *self._place(), seed=self.seed)
         return ResumableLoader(data, sampler=sampler, drop_last=len(sampler) >= self.batch_size, **self._options())
 
@@ -159,8 +159,16 @@ class VideoDataModule(pl.LightningDataModule):
             )
 
     def _evaluation(self, spec: VideoSpec) -> DataLoader:
-        data = TestClips(self.records("val"), spec)
+        data = self._evaluation_data(spec)
         return DataLoader(data, sampler=OnceSampler(data, *self._place()), **self._options())
+
+    def _training_data(self) -> Dataset:
+        """What an epoch is drawn from, asked with ``(index, epoch)``."""
+        return TrainClips(self.records("train"), self.spec, self.seed)
+
+    def _evaluation_data(self, spec: VideoSpec) -> Dataset:
+        """What a test sees, row by row."""
+        return TestClips(self.records("val"), spec)
 
     def _place(self) -> tuple[int, int]:
         """This process's number and the number of processes."""

@@ -7,7 +7,7 @@ Evaluation under several processes visits every sample once, because no sampler 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,33 @@ class VideoRecord:
         return f"{self.name} {self.label}"
 
 
+def read_patiently(
+    number: int, read: Callable[[int], dict[str, Any]], redraw: Callable[[], int], video: Callable[[int], int] = int
+) -> dict[str, Any]:
+    """A training sample, or another in its place while a video cannot be decoded; with what was ``unreadable``.
+
+    Args:
+        number: of the sample.
+        read: gives the sample of a number.
+        redraw: gives the number of another.
+        video: gives the number of a sample's video, where the two differ.
+
+    Raises:
+        DataError: too many in a row cannot be decoded.
+    """
+    unreadable = []
+    for _ in range(_PATIENCE):
+        try:
+            return {**read(number), "unreadable": unreadable}
+        except VideoError as error:
+            unreadable.append((video(number), str(error)))
+            number = redraw()
+    raise DataError(
+        f"{_PATIENCE} videos in a row could not be decoded; the last: {unreadable[-1][1]} "
+        "`zoo data check` lists every unreadable video."
+    )
+
+
 class TrainClips(Dataset):
     """Random clips for training; asked with ``(index, epoch)``."""
 
@@ -51,20 +78,12 @@ class TrainClips(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, epoch = key
         rng = np.random.default_rng((self.seed, epoch, index))
-        unreadable = []
-        for _ in range(_PATIENCE):
+
+        def read(index: int) -> dict[str, Any]:
             record = self.records[index]
-            try:
-                clip = train_view(record.path, self.spec, rng)
-            except VideoError as error:
-                unreadable.append((index, str(error)))
-                index = int(rng.integers(len(self.records)))
-            else:
-                return {"clips": clip, "label": record.label, "index": index, "unreadable": unreadable}
-        raise DataError(
-            f"{_PATIENCE} videos in a row could not be decoded; the last: {unreadable[-1][1]} "
-            "`zoo data check` lists every unreadable video."
-        )
+            return {"clips": train_view(record.path, self.spec, rng), "label": record.label, "index": index}
+
+        return read_patiently(index, read, lambda: int(rng.integers(len(self.records))))
 
 
 class TestClips(Dataset):

@@ -24,7 +24,6 @@ from statistics import median
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from zoo.data.check import CheckReport, check_records, examine_video
 from zoo.data.datamodule import VideoDataModule
@@ -32,7 +31,6 @@ from zoo.data.folder import videos_by_stem
 from zoo.data.goals import Vocabulary, has_triples, read_goals, read_vocabulary, unknown_words
 from zoo.data.json_files import read_json
 from zoo.data.labels import class_names
-from zoo.data.loader import OnceSampler, ResumableLoader, TrainSampler
 from zoo.data.trajectories import table_of
 from zoo.data.trajectory_loader import FailureRecord, TrainTrajectories, WholeVideos, collate_trajectories
 from zoo.data.video import VideoReader
@@ -150,17 +148,6 @@ class Oops(VideoDataModule):
             warnings.warn(remark, stacklevel=3)
         return records, expected
 
-    def train_dataloader(self) -> DataLoader:
-        data = self._trajectories()
-        if not len(data):
-            low = self.spec.trajectory.clips[0]
-            raise DataError(
-                f"{self.root}: no video of split 'train' is long enough for a trajectory of {low} clips. "
-                "Ask for fewer (spec.trajectory.clips)."
-            )
-        sampler = TrainSampler(data, *self._place(), seed=self.seed)
-        return ResumableLoader(data, sampler=sampler, drop_last=len(sampler) >= self.batch_size, **self._options())
-
     def check(self, *, decode: bool = False) -> CheckReport:
         """Which videos are there, missing, unreadable, too short or badly annotated; see `zoo.data.check`.
 
@@ -194,9 +181,18 @@ class Oops(VideoDataModule):
             raise DataError(f"{self.name} is trained on as trajectories; the model's spec says none (spec.trajectory).")
         return TrainTrajectories(self.records("train"), self.spec, self.seed, self.words if self.goals else None)
 
-    def _evaluation(self, spec: VideoSpec) -> DataLoader:
-        data = WholeVideos(self.records("val"), spec, self.words if self.goals else None)
-        return DataLoader(data, sampler=OnceSampler(data, *self._place()), **self._options())
+    def _training_data(self) -> TrainTrajectories:
+        data = self._trajectories()
+        if not len(data):
+            low = self.spec.trajectory.clips[0]
+            raise DataError(
+                f"{self.root}: no video of split 'train' is long enough for a trajectory of {low} clips. "
+                "Ask for fewer (spec.trajectory.clips)."
+            )
+        return data
+
+    def _evaluation_data(self, spec: VideoSpec) -> WholeVideos:
+        return WholeVideos(self.records("val"), spec, self.words if self.goals else None)
 
     def _options(self) -> dict[str, Any]:
         return super()._options() | {"collate_fn": collate_trajectories}

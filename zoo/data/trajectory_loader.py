@@ -6,7 +6,7 @@ depends on (seed, epoch, sample) alone, and evaluation visits every video once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,12 +30,11 @@ from zoo.data.clip_sampling import (
     start_count,
 )
 from zoo.data.goals import Annotator, Vocabulary, all_triples, draw_triples
-from zoo.data.loader import UNLABELLED
+from zoo.data.loader import UNLABELLED, read_patiently
 from zoo.data.trajectories import read_trajectory, read_whole_video
-from zoo.errors import DataError, VideoError
+from zoo.errors import VideoError
 from zoo.spec import VideoSpec
 
-_PATIENCE = 10  # other trajectories that training tries in place of one that cannot be decoded
 _STARTS, _SUBSTITUTES, _TRAJECTORY = range(3)  # what random numbers are for: a stream each
 
 
@@ -113,18 +112,12 @@ class TrainTrajectories(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         row, epoch = key
-        unreadable = []
         substitutes = self._generator(epoch, row, _SUBSTITUTES)
-        for _ in range(_PATIENCE):
-            index = int(self.videos[row])
-            try:
-                return {**self._read(row, epoch), "unreadable": unreadable}
-            except VideoError as error:
-                unreadable.append((index, str(error)))
-                row = int(substitutes.integers(len(self)))
-        raise DataError(
-            f"{_PATIENCE} videos in a row could not be decoded; the last: {unreadable[-1][1]} "
-            "`zoo data check` lists every unreadable video."
+        return read_patiently(
+            row,
+            partial(self._read, epoch=epoch),
+            lambda: int(substitutes.integers(len(self))),
+            video=lambda row: int(self.videos[row]),
         )
 
     def class_counts(self, epoch: int = 0) -> Tensor:
@@ -145,12 +138,17 @@ class TrainTrajectories(Dataset):
         index = int(self.videos[row])
         record, rng = self.records[index], self._generator(epoch, row, _TRAJECTORY)
         choose = partial(self._choose, row=row, epoch=epoch, rng=rng)
-        clips, times = read_trajectory(record.path, self.spec, choose, rng)
+        clips, times = self._clips(record, choose, rng)
         sample = record.sample(index) | {"clips": clips, "times": times, "label": record.clip_labels(times)}
         if self.vocabulary:
             goal, went_wrong = torch.tensor(draw_triples(record.goals, self.vocabulary, rng))
             sample["svo"] = torch.where(sample["label"][:, None] == INTENTIONAL, goal, went_wrong)
         return sample
+
+    def _clips(
+        self, record: FailureRecord, choose: Callable[[int], np.ndarray], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        return read_trajectory(record.path, self.spec, choose, rng)
 
     def _choose(self, count: int, row: int, epoch: int, rng: np.random.Generator) -> np.ndarray:
         """The candidates of a row's trajectory, of the ``count`` that the file really has."""
