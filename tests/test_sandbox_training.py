@@ -15,6 +15,7 @@ import zoo
 from zoo.data.kinetics import SandboxKinetics
 from zoo.data.loader import TrainClips
 from zoo.data.sandbox.correspondence import CLIP_FRAMES, render_vlog
+from zoo.data.sandbox.oops import render_oops
 from zoo.data.sandbox.scenes import HEIGHT, WIDTH
 from zoo.errors import WeightsError
 from zoo.hub.manifest import read_manifest
@@ -69,6 +70,22 @@ def test_past_and_target_from_memory_are_the_datamodules(tmp_path):
         assert got == expected
     (batch,) = data.train_dataloader()
     assert batch["clips"].shape == (2, 3, spec.frames + 2, spec.crop, spec.crop)
+
+
+@pytest.mark.slow
+def test_trajectories_from_memory_are_the_datamodules_rounded(tmp_path):
+    memory = _script("memory")
+    spec = zoo.create("goal_trajectory_tiny").spec
+    root = render_oops(tmp_path / "oops", train=20, val=1)
+    options = {"spec": spec, "batch_size": 2, "num_workers": 0, "seed": 5}
+    from_files = zoo.datamodule("sandbox_oops", root=root, **options)
+    memory.remember_oops(from_files, tmp_path)
+    from_memory = memory.RememberedOops(root, memory=tmp_path, **options)
+    for _, expected, got in zip(range(3), from_files.train_dataloader(), from_memory.train_dataloader(), strict=False):
+        assert (got["clips"] - expected["clips"]).abs().max() <= 0.51
+        assert np.array_equal(got["times"], expected["times"])
+        for key in ("label", "lengths", "index"):
+            assert torch.equal(got[key], expected[key])
 
 
 def test_tables_replace_those_of_the_same_id_alone(script, tmp_path):

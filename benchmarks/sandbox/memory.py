@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,10 @@ import zoo
 from zoo.data import sampling
 from zoo.data.clip_sampling import clip_table
 from zoo.data.datamodule import VideoDataModule
-from zoo.data.goals import draw_triples
-from zoo.data.loader import TrainClips, TrainSampler, collate
+from zoo.data.loader import TrainClips
 from zoo.data.pixels import draw_window
 from zoo.data.sandbox.datamodules import SandboxOops
-from zoo.data.trajectory_loader import _TRAJECTORY, INTENTIONAL, TrainTrajectories, collate_trajectories
+from zoo.data.trajectory_loader import FailureRecord, TrainTrajectories
 from zoo.data.transforms import crop_view
 from zoo.data.video import VideoReader
 from zoo.spec import VideoSpec
@@ -47,10 +47,8 @@ class Remembered:
 
     videos: np.ndarray
 
-    def train_dataloader(self) -> torch.utils.data.DataLoader:
-        data = RememberedClips(self.records("train"), self.spec, self.seed, self.videos)
-        sampler = TrainSampler(data, *self._place(), seed=self.seed)
-        return torch.utils.data.DataLoader(data, self.batch_size, sampler=sampler, collate_fn=collate, drop_last=True)
+    def _training_data(self) -> RememberedClips:
+        return RememberedClips(self.records("train"), self.spec, self.seed, self.videos)
 
 
 def remember(data: VideoDataModule, path: Path) -> None:
@@ -72,26 +70,20 @@ class RememberedTrajectories(TrainTrajectories):
         super().__init__(*arguments)
         self.frames, self.index = frames, index
 
-    def _read(self, row: int, epoch: int) -> dict[str, Any]:
-        number = int(self.videos[row])
-        record, rng = self.records[number], self._generator(epoch, row, _TRAJECTORY)
+    def _clips(
+        self, record: FailureRecord, choose: Callable[[int], np.ndarray], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         start, fps, times, (height, width) = self.index[record.name]
         table = clip_table(fps, np.array(times), self.spec)
-        table = table[self._choose(len(table), row, epoch, rng)]
+        table = table[choose(len(table))]
         clips = torch.empty(len(table), 3, self.spec.frames, self.spec.crop, self.spec.crop)
         windows = [draw_window(height, width, self.spec, rng) for _ in range(len(table))]
         for clip, window, numbers in zip(clips, windows, table.frames, strict=True):
-            cut = self.frames[start + numbers, window.top : window.top + window.size]
-            cut = cut[:, :, window.left : window.left + window.size]
-            clip.copy_(
-                torch.from_numpy(np.ascontiguousarray(cut[:, :, :: -1 if window.mirrored else 1])).movedim(-1, 0)
-            )
-        label = record.clip_labels(when := torch.from_numpy(table.times))
-        sample = record.sample(number) | {"clips": clips, "times": when, "label": label, "unreadable": []}
-        if self.vocabulary:
-            goal, went_wrong = torch.tensor(draw_triples(record.goals, self.vocabulary, rng))
-            sample["svo"] = torch.where(label[:, None] == INTENTIONAL, goal, went_wrong)
-        return sample
+            rows = self.frames[start + numbers, window.top : window.top + window.size]
+            rows = rows[:, :, :: -1 if window.mirrored else 1]  # first mirrored, then cut, as in the datamodule
+            cut = rows[:, :, window.left : window.left + window.size]
+            clip.copy_(torch.from_numpy(np.ascontiguousarray(cut)).movedim(-1, 0))
+        return clips, torch.from_numpy(table.times)
 
 
 class RememberedOops(SandboxOops):
@@ -101,8 +93,8 @@ class RememberedOops(SandboxOops):
         super().__init__(*arguments, **options)
         self.memory = memory
 
-    def train_dataloader(self) -> torch.utils.data.DataLoader:
-        data = RememberedTrajectories(
+    def _training_data(self) -> RememberedTrajectories:
+        return RememberedTrajectories(
             self.records("train"),
             self.spec,
             self.seed,
@@ -110,9 +102,6 @@ class RememberedOops(SandboxOops):
             frames=np.load(self.memory / "videos.npy", mmap_mode="r"),
             index=json.loads((self.memory / "videos.json").read_text()),
         )
-        sampler = TrainSampler(data, *self._place(), seed=self.seed)
-        options = {"collate_fn": collate_trajectories, "drop_last": True}
-        return torch.utils.data.DataLoader(data, self.batch_size, sampler=sampler, **options)
 
 
 def remember_oops(data: SandboxOops, folder: Path) -> None:
