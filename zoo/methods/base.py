@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
 
 from zoo.errors import DataError, WeightsError
 from zoo.hub.checkpoint import Checkpoint
@@ -206,3 +207,38 @@ class ZooModule(pl.LightningModule):
                 )
         if about.get("labels"):
             self.labels = tuple(about["labels"])
+
+
+class ScoredModule(ZooModule):
+    """A model with a metric for validation and one for tests, which a subclass fills batch by batch.
+
+    Attributes:
+        val_metrics: of a validation epoch.
+        test_metrics: of a test.
+    """
+
+    val_metrics: Metric
+    test_metrics: Metric
+
+    def _score(self, batch: dict[str, Any], metric: Metric) -> None:
+        """Update the metric with a batch."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a batch is scored.")
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._score(batch, self.val_metrics)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._score(batch, self.test_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        self._report(self.val_metrics, "val_")
+
+    def on_test_epoch_end(self) -> None:
+        self._report(self.test_metrics, "")
+
+    def _report(self, metric: Metric, prefix: str) -> None:
+        values = metric.compute()
+        metric.reset()
+        self.log_dict(
+            {f"{prefix}{k}": float(v) for k, v in values.items()}, prog_bar=bool(prefix), batch_size=1, sync_dist=True
+        )

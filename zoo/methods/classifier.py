@@ -18,7 +18,7 @@ from torch.optim import SGD
 
 from zoo.data.transforms import test_views
 from zoo.errors import ZooError
-from zoo.methods.base import Recipe, ZooModule
+from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.multiview import MultiViewAccuracy
 from zoo.networks.head import ClassifierHead
 from zoo.networks.inflate import from_timm, inflate_into
@@ -37,7 +37,7 @@ class Prediction:
     index: int
 
 
-class VideoClassifier(ZooModule):
+class VideoClassifier(ScoredModule):
     """One label a video, softmax cross-entropy, top-1 and top-5 accuracy."""
 
     def __init__(
@@ -116,18 +116,6 @@ class VideoClassifier(ZooModule):
     def on_test_start(self) -> None:
         self.test_metrics = MultiViewAccuracy(views=self.spec.views).to(self.device)  # the spec may have been replaced
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self._score(batch, self.val_metrics)
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self._score(batch, self.test_metrics)
-
-    def on_validation_epoch_end(self) -> None:
-        self._report(self.val_metrics, "val_")
-
-    def on_test_epoch_end(self) -> None:
-        self._report(self.test_metrics, "")
-
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """The scores of every view ``[B, V, num_classes]`` beside the rows' video and view numbers."""
         return {"scores": self._row_scores(batch), "index": batch["index"], "view": batch["view"]}
@@ -140,13 +128,6 @@ class VideoClassifier(ZooModule):
 
     def _score(self, batch: dict[str, Any], metric: MultiViewAccuracy) -> None:
         metric.update(self._row_scores(batch), batch["label"], batch["index"], batch["view"])
-
-    def _report(self, metric: MultiViewAccuracy, prefix: str) -> None:
-        values = metric.compute()
-        metric.reset()
-        self.log_dict(
-            {f"{prefix}{k}": float(v) for k, v in values.items()}, prog_bar=bool(prefix), batch_size=1, sync_dist=True
-        )
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The recipe, its rate scaled linearly with the global batch and its schedule with the run's length."""

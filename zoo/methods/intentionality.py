@@ -22,7 +22,7 @@ from zoo.data.clip_sampling import INTENTIONAL
 from zoo.data.trajectories import whole_video_clips
 from zoo.errors import WeightsError, ZooError
 from zoo.methods.autocorrect import Corrected, Settings, auto_correct, extrapolate
-from zoo.methods.base import Recipe, ZooModule
+from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.intentionality import CLASSES, IntentionalityScore
 from zoo.networks.sequences import Layout
 from zoo.spec import VideoSpec
@@ -143,7 +143,7 @@ def started(
     return {**own, **taken}
 
 
-class Intentionality(ZooModule):
+class Intentionality(ScoredModule):
     """The parent of models of intentionality."""
 
     starts_from_files = True
@@ -243,18 +243,6 @@ class Intentionality(ZooModule):
             "in_words": f"{words}; {spec.test_crop} pixels of {scale}; any annotator's time counts",
         }
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self._score(batch, self.val_metrics)
-
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        self._score(batch, self.test_metrics)
-
-    def on_validation_epoch_end(self) -> None:
-        self._report(self.val_metrics, "val_")
-
-    def on_test_epoch_end(self) -> None:
-        self._report(self.test_metrics, "")
-
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """For every video of the batch: its ``index``, and of its clips ``times`` and ``probabilities``."""
         logits = self._logits(batch).softmax(-1).cpu().split(batch["lengths"].tolist())
@@ -283,12 +271,6 @@ class Intentionality(ZooModule):
                 duration=float(batch["duration"][video]),
                 video=int(batch["index"][video]),
             )
-
-    def _report(self, metric: Any, prefix: str) -> None:
-        values = metric.compute()
-        metric.reset()
-        # The metrics have gathered by themselves; every process has the same numbers.
-        self.log_dict({f"{prefix}{k}": v.float() for k, v in values.items()}, prog_bar=bool(prefix), batch_size=1)
 
     def on_fit_start(self) -> None:
         """Count the labels that the data will show, once, for the weights of the failure loss."""
