@@ -44,6 +44,56 @@ class TrajectorySpec:
 
 
 @dataclass(frozen=True)
+class MomentSpec:
+    """How a video is seen as single frames at known times, for methods that label moments.
+
+    Images are counted from 1, ``spec.fps`` of them a second: image n is at ``(n - 1) / fps`` seconds.
+
+    Attributes:
+        streams: what is seen of a moment: ``"rgb"``, ``"flow"`` or both.
+        flow: consecutive flow fields in a stack, whose ``2 * flow`` channels are x1, y1, x2, y2, ...
+        labels: ``"one"``: every pair of an annotation and an image within it is a training sample with that class;
+            ``"all"``: every image is a sample with all classes at its time.
+        every: images from one training sample to the next.
+        progress: where in its annotation a sample lies: ``"thirds"`` of the interval, or as ``"released"``, where the
+            time since its start is divided by its end instead of its length.
+        points: frames of a video that a test looks at, from the first image to the last.
+        share: part of the training samples that an epoch draws.
+        together: frames of one video in a training sample. With 1 a batch is as diverse as can be; with more it holds
+            videos whole, as synchronous training needs them.
+        jitter: largest change of brightness, contrast and saturation while training, as a fraction.
+        lighting: standard deviation of the noise along the principal components of colour while training.
+        area: part of the image that a training crop covers, of an aspect between 3/4 and 4/3.
+    """
+
+    streams: tuple[str, ...] = ("rgb",)
+    flow: int = 10
+    labels: Literal["one", "all"] = "one"
+    every: int = 4
+    progress: Literal["thirds", "released"] = "thirds"
+    points: int = 25
+    share: float = 0.1
+    together: int = 1
+    jitter: float = 0.4
+    lighting: float = 0.1
+    area: tuple[float, float] = (0.08, 1.0)
+
+    def __post_init__(self) -> None:
+        if not self.streams or len(set(self.streams)) != len(self.streams) or set(self.streams) - {"rgb", "flow"}:
+            raise ZooError(f"spec: streams must be of 'rgb' and 'flow', each once, got {self.streams!r}.")
+        for name, known in (("labels", ("one", "all")), ("progress", ("thirds", "released"))):
+            if getattr(self, name) not in known:
+                raise ZooError(f"spec: a moment's {name} must be one of {known}, got {getattr(self, name)!r}.")
+        for name in ("flow", "every", "points", "together"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise ZooError(f"spec: a moment's {name} must be a positive integer, got {getattr(self, name)!r}.")
+        if not 0 < self.share <= 1:
+            raise ZooError(f"spec: share must be above 0 and at most 1, got {self.share!r}.")
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise ZooError(f"spec: area must be an ascending range within 0..1, got {self.area!r}.")
+
+
+@dataclass(frozen=True)
 class VideoSpec:
     """How a clip is cut out of a video, for training and for testing. Sizes in pixels, colours RGB in 0..1.
 
@@ -62,6 +112,7 @@ class VideoSpec:
         flip: whether a training clip is mirrored with probability one half.
         size: ``(height, width)`` that frames are scaled to, whatever their shape, instead of by their short side.
         trajectory: how a video becomes a sequence of clips; None where each clip stands alone.
+        moments: how a video is seen as single frames; None for models of clips.
         pixels: whether the model looks at videos at all; a baseline that guesses needs their annotations only.
         mean: per channel, subtracted from RGB in 0..1.
         std: per channel, divides after the mean was subtracted.
@@ -80,6 +131,7 @@ class VideoSpec:
     flip: bool = True
     size: tuple[int, int] | None = None
     trajectory: TrajectorySpec | None = None
+    moments: MomentSpec | None = None
     pixels: bool = True
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
@@ -120,8 +172,9 @@ class VideoSpec:
     def from_dict(cls, values: dict[str, Any]) -> VideoSpec:
         """The inverse of `to_dict`; an unknown field is an error that names it."""
         values = _checked(cls, "spec", values)
-        if values.get("trajectory") is not None:
-            values["trajectory"] = TrajectorySpec(**_checked(TrajectorySpec, "spec.trajectory", values["trajectory"]))
+        for name, kind in (("trajectory", TrajectorySpec), ("moments", MomentSpec)):
+            if values.get(name) is not None:
+                values[name] = kind(**_checked(kind, f"spec.{name}", values[name]))
         return cls(**values)
 
 
