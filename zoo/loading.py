@@ -116,11 +116,16 @@ class Info:
         """For people: a label and a text each."""
         s = self.spec
         rate = f" at {s.fps:g} a second" if s.fps else ""
+        seen = f"{s.frames} frames, every {s.stride}{rate}; {s.crop} x {s.crop} pixels; RGB"
+        if s.moments:
+            streams = {"rgb": "RGB", "flow": f"{s.moments.flow} fields of optical flow"}
+            kinds = " and ".join(streams[stream] for stream in s.moments.streams)
+            seen = f"single frames, every {s.moments.every}{rate}; {s.crop} x {s.crop} pixels; {kinds}"
         classes = " --model.num_classes N" if "num_classes" in self.options else ""
         return {
             "what": self.summary,
             "paper": self.paper,
-            "input": f"{s.frames} frames, every {s.stride}{rate}; {s.crop} x {s.crop} pixels; RGB",
+            "input": seen,
             "test": self.protocol["in_words"],
             "parameters": f"{self.parameters:,}",
             "multiply-adds": f"{self.multiply_adds / 1e9:.2f} G a clip",
@@ -160,7 +165,7 @@ def info(name: str) -> Info:
     entry = registry.entry(name.partition(".")[0])
     module = on_paper(entry.name)
     spec = module.spec
-    parameters, multiply_adds = cost(module, (1, 3, spec.frames, spec.crop, spec.crop))
+    parameters, multiply_adds = cost(module, (1, *module.input_shape()))
     options = {p.name: p.default for p in inspect.signature(registry.builder(entry.name)).parameters.values()}
     checkpoints = manifest().for_model(entry.name)
     return Info(

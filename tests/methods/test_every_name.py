@@ -25,7 +25,7 @@ def test_lives(name, tmp_path):
     classes = {"num_classes": 3} if "num_classes" in inspect.signature(zoo.registry.builder(name)).parameters else {}
     model = zoo.create(name, **classes)
     assert VideoSpec.from_dict(model.spec.to_dict()) == model.spec
-    clips = torch.randint(0, 256, (1, 3, model.spec.frames, 32, 32), dtype=torch.uint8)
+    clips = torch.randint(0, 256, (1, *model.input_shape(32)), dtype=torch.uint8)
     if not any(p.requires_grad for p in model.parameters()):
         assert name in UNTRAINED
         return

@@ -106,6 +106,11 @@ class ZooModule(pl.LightningModule):
         """Fill what can be filled from an image network's state dict under torchvision's names."""
         raise NotImplementedError(f"{type(self).__name__} does not start from images.")
 
+    def input_shape(self, size: int | None = None) -> tuple[int, ...]:
+        """Of a training sample that `forward` takes a batch of; with another side than the spec's crop where given."""
+        size = size or self.spec.crop
+        return (3, self.spec.frames, size, size)
+
     def normalize(self, clips: Tensor) -> Tensor:
         """Bytes ``[..., 3, T, H, W]`` in RGB to what the network was trained on: ``(x / 255 - mean) / std``."""
         mean, std = (clips.new_tensor(v, dtype=self.dtype).view(3, 1, 1, 1) for v in (self.spec.mean, self.spec.std))

@@ -192,8 +192,7 @@ class _Bench:
         key = _key(row.model, row.override)
         if key not in self._costs:
             model = on_paper(row.model, **row.override)
-            spec = model.spec
-            counted = cost(model, (1, 3, spec.frames, spec.crop, spec.crop))
+            counted = cost(model, (1, *model.input_shape()))
             self._costs[key] = dict(zip(COSTS, map(float, counted), strict=True))
         return self._costs[key]
 
