@@ -166,7 +166,7 @@ def test_a_hub_source_and_a_measured_score(tmp_path):
         ("{upstream: {url: https:", "{torrent: {url: https:", "exactly one of `bundled: path`"),
         ("https://weights.example.org/tiny.pkl", "ftp://weights.example.org/tiny.pkl", "must be an http(s) URL"),
         ("https://weights.example.org/tiny.pkl", "https://weights.example.org/", "must be an http(s) URL"),
-        ("format: caffe2", "format: keras", "must be one of caffe2, torch, lightning, safetensors; got 'keras'"),
+        ("format: caffe2", "format: keras", "must be one of caffe2, torch, lightning, safetensors, lua; got 'keras'"),
         (
             "{upstream: {url: https://weights.example.org/tiny.pkl, format: caffe2}}",
             "{bundled: ../x}",

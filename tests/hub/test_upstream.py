@@ -19,6 +19,7 @@ import safetensors.torch
 import torch
 
 from tests.hub.caffe2_file import caffe2_pickle, write_caffe2
+from tests.hub.python2_file import write_python2
 from zoo.errors import WeightsError
 from zoo.hub.upstream import read_foreign, recognise
 
@@ -224,6 +225,30 @@ def test_pytorch_files_are_unwrapped_whatever_their_name(tmp_path, wrapper, old)
     assert kind == "torch"
     assert list(read) == ["a.weight", "b"]
     assert torch.equal(read["a.weight"], torch.arange(3.0))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_torch_wrote_under_python_2_is_read(tmp_path, zipped, recwarn):
+    """Names and numpy's numbers are byte strings, the latter of bytes that are no UTF-8; `OrderedDict` has a state."""
+    state = OrderedDict({"module.conv1.weight": torch.arange(6.0).view(2, 3), "module.fc.mA.bias": torch.ones(2)})
+    state._metadata = OrderedDict({"": {"version": 1}})
+    content = {
+        "epoch": 6,
+        "arch": "resnet152",
+        "state_dict": state,
+        "mAP": np.float64(0.261),
+        "optimizer": {
+            "state": {140_000_000_000_000: {"momentum_buffer": torch.ones(2)}},
+            "param_groups": [{"lr": 2e-3}],
+        },
+    }
+    write_python2(tmp_path / "model.pth.tar", content, zipped=zipped)
+    assert not zipped or b"U\x11module.fc.mA.bias" in (tmp_path / "model.pth.tar").read_bytes()
+    kind, read = read_foreign(tmp_path / "model.pth.tar")
+    assert kind == "torch"
+    assert list(read) == ["conv1.weight", "fc.mA.bias"]
+    assert all(torch.equal(value, state[f"module.{name}"]) for name, value in read.items())
+    assert not recwarn.list
 
 
 def test_lightning_and_safetensors_are_told_apart(tmp_path):

@@ -22,7 +22,7 @@ from zoo.hub.schema import Fields
 from zoo.resources import resource
 from zoo.spec import VideoSpec
 
-FORMATS = ("caffe2", "torch", "lightning", "safetensors")  # what zoo.hub.upstream can read
+FORMATS = ("caffe2", "torch", "lightning", "safetensors", "lua")  # what zoo.hub.upstream can read
 
 
 class Manifest(Mapping[str, Checkpoint]):

@@ -6,6 +6,7 @@ A file is recognised by its first bytes, never by its name:
 - ``torch``: what ``torch.save`` wrote, read with ``weights_only=True``, its ``state_dict`` unwrapped; the records of a
   training that OpenMMLab's files hold beside it are passed over;
 - ``lightning``: the same, written by a Lightning trainer;
+- ``lua``: what Lua Torch saved, its tensors by the path of fields that leads to them (`zoo.hub.lua`);
 - ``safetensors``: read as it is.
 
 Everything else is a `WeightsError` that says what the file is, as far as its first bytes tell, and what to do.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from zoo.errors import WeightsError
 from zoo.hub.caffe2 import read_caffe2
+from zoo.hub.lua import is_lua, is_lua_text, lua_tensors
 
 _LEGACY_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch.save wrote first before 1.6
 _WRAPPERS = ("state_dict", "model_state", "model")
@@ -78,7 +81,8 @@ def read_foreign(path: Path | str) -> tuple[str, dict[str, Tensor]]:
     """
     path = Path(path)
     kind = recognise(path)
-    content = {"caffe2": _read_caffe2, "torch": _read_torch, "safetensors": _read_safetensors}[kind](path)
+    readers = {"caffe2": _read_caffe2, "lua": lua_tensors, "safetensors": _read_safetensors, "torch": _read_torch}
+    content = readers[kind](path)
     if kind == "torch" and "pytorch-lightning_version" in content:
         kind = "lightning"
     for wrapper in _WRAPPERS:
@@ -99,7 +103,7 @@ def read_foreign(path: Path | str) -> tuple[str, dict[str, Tensor]]:
 
 
 def recognise(path: Path | str) -> str:
-    """The format of a file by its content: ``caffe2``, ``torch`` or ``safetensors``."""
+    """The format of a file by its content: ``caffe2``, ``lua``, ``torch`` or ``safetensors``."""
     path = Path(path)
     try:
         with open(path, "rb") as file:
@@ -108,6 +112,8 @@ def recognise(path: Path | str) -> str:
         raise WeightsError(f"cannot read the weights {path}: {error.strerror or error}. Check the path.") from error
     if start.startswith(_LEGACY_TORCH) or (start.startswith(b"PK") and zipfile.is_zipfile(path)):
         return "torch"
+    if is_lua(start) or is_lua_text(start):
+        return "lua"
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return "safetensors"
     if re.match(rb"\x80[\x02-\x05]|[(}]", start):  # a pickle: protocol 2 and up, or the dict that opens an older one
@@ -119,7 +125,7 @@ def recognise(path: Path | str) -> str:
         found = "empty; download it again"
     raise WeightsError(
         f"{path} is {found or f'no weight file that the zoo knows (it starts with {start[:8]!r})'}. "
-        "Known: Caffe2 .pkl, PyTorch .pth/.pyth/.pt, Lightning .ckpt, .safetensors."
+        "Known: Caffe2 .pkl, PyTorch .pth/.pyth/.pt, Lightning .ckpt, Lua Torch .t7, .safetensors."
     )
 
 
@@ -129,8 +135,11 @@ def _read_caffe2(path: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path) -> dict[str, Any]:
     try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_STAND_INS), warnings.catch_warnings():
+            # Python 2 wrote the bytes of numpy's numbers as texts, which are no UTF-8. PyTorch heeds the encoding, and
+            # warns that it does not.
+            warnings.filterwarnings("ignore", "pickle_load_args only works", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True, encoding="latin1")
     except pickle.UnpicklingError as error:
         if refused := re.search(r"GLOBAL:? ([\w.]+)|(?:function|but got) (.+)", str(error)):
             raise WeightsError(
