@@ -166,9 +166,8 @@ def read_vocabulary(folder: Path, packaged: ActivityVocabulary) -> ActivityVocab
     Raises:
         DataError: a file is none, they contradict each other, or they are of another data set than the packaged one.
     """
-    names = {
-        kind: folder / f"Charades_v1_{kind}.txt" for kind in ("classes", "objectclasses", "verbclasses", "mapping")
-    }
+    kinds = ("classes", "objectclasses", "verbclasses", "mapping")
+    names = {kind: folder / f"Charades_v1_{kind}.txt" for kind in kinds}
     objects, verbs, mapping, scenes = packaged.objects, packaged.verbs, packaged.mapping, packaged.scenes
     if names["classes"].is_file() and (found := len(_numbered(names["classes"], "c"))) != len(packaged.classes):
         raise DataError(f"{names['classes']} names {found} classes; this data set has {len(packaged.classes)}.")

@@ -7,6 +7,7 @@ import importlib
 from zoo.errors import unknown_name
 
 DATA_SETS = {
+    "charades": "zoo.data.charades.Charades",
     "davis2016": "zoo.data.davis.Davis2016",
     "davis2017": "zoo.data.davis.Davis2017",
     "folder": "zoo.data.video_folder.VideoFolder",
