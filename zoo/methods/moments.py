@@ -8,6 +8,8 @@ classes (classification) and of the classes at 25 points of time in each video (
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch.optim import SGD
 from torchmetrics import Metric
 from torchmetrics.wrappers.abstract import WrapperMetric
 
+from zoo.data.moments import test_moments
 from zoo.errors import ZooError
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.methods.classifier import Prediction
@@ -207,29 +210,45 @@ class MomentModel(ScoredModule):
         return self.scheduled(optimizer)
 
     @torch.inference_mode()
-    def watch(self, video: str | os.PathLike) -> Activities:
+    def watch(self, video: str | os.PathLike, flow: str | os.PathLike | None = None) -> Activities:
         """The scores of a video's frames and of the whole, by the model's test protocol.
 
         Args:
             video: any file that FFmpeg decodes, or a folder of pictures.
+            flow: the folder of its flow, for a model that looks at flow.
 
         Raises:
             zoo.VideoError: it cannot be decoded.
         """
+        with self.at_rest():
+            batch = self.read(video, flow)
+            scores, moments = self.scores(batch)[0]
+        return Activities(str(video), self.seconds(batch), moments.float().cpu(), scores.float().cpu())
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """In eval mode for as long as it lasts."""
         was_training, _ = self.training, self.eval()
         try:
-            batch = self._read(video)
-            scores, moments = self.scores({k: v.to(self.device) for k, v in batch.items()})[0]
+            yield
         finally:
             self.train(was_training)
-        times = (self.times(batch).double() - 1) / self.spec.fps
-        return Activities(str(video), times, moments.float().cpu(), scores.float().cpu())
 
-    def _read(self, video: str | os.PathLike) -> dict[str, Tensor]:
-        raise NotImplementedError
+    def read(self, video: str | os.PathLike, flow: str | os.PathLike | None = None) -> dict[str, Tensor]:
+        """What a test looks at of one video, on the model's device; see `zoo.data.moments.test_moments`."""
+        return {name: value.to(self.device) for name, value in test_moments(video, self.spec, flow, threads=2).items()}
+
+    def seconds(self, batch: dict[str, Any]) -> Tensor:
+        """Times of a batch's frames, float64 ``[N]``."""
+        return (self.times(batch).double().cpu() - 1) / self.spec.fps
 
     def predict(
-        self, video: str | os.PathLike, top: int = 5, *, per_frame: bool = False
+        self,
+        video: str | os.PathLike,
+        top: int = 5,
+        *,
+        per_frame: bool = False,
+        flow: str | os.PathLike | None = None,
     ) -> list[Prediction] | list[MomentPrediction]:
         """The likeliest classes of a video, best first, or with ``per_frame`` those of each frame; see `watch`.
 
@@ -237,18 +256,20 @@ class MomentModel(ScoredModule):
             video: any file that FFmpeg decodes, or a folder of pictures.
             top: how many classes.
             per_frame: of every frame that a test would look at.
+            flow: the folder of its flow, for a model that looks at flow.
 
         Raises:
             zoo.VideoError: it cannot be decoded.
         """
-        found = self.watch(video)
+        found = self.watch(video, flow)
         if not per_frame:
-            return self._best(found.scores, top)
+            return self.best(found.scores, top)
         return [
-            MomentPrediction(second, tuple(self._best(scores, top)))
+            MomentPrediction(second, tuple(self.best(scores, top)))
             for second, scores in zip(found.times.tolist(), found.moments, strict=True)
         ]
 
-    def _best(self, scores: Tensor, top: int) -> list[Prediction]:
+    def best(self, scores: Tensor, top: int) -> list[Prediction]:
+        """The likeliest classes by scores ``[C]``."""
         values, numbers = scores.topk(min(top, self.num_classes))
         return [Prediction(self.label(n), s, n) for s, n in zip(values.tolist(), numbers.tolist(), strict=True)]
