@@ -2,6 +2,7 @@
 
 The protocol is that of the non-local release, which most Kinetics papers share: ten clips spread over the video, three
 crops of each, softmax at every place of the fully convolutional network, the mean over places, the sum over views.
+Where a video has several labels, as in Charades, sigmoids take the softmax's place, and the maximum that of the sum.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim import SGD
 
 from zoo.data.transforms import test_views
-from zoo.errors import ZooError
+from zoo.errors import DataError, WeightsError, ZooError
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.multiview import MultiViewAccuracy
+from zoo.metrics.multiview_map import MultiViewMAP
 from zoo.networks.head import ClassifierHead
 from zoo.networks.inflate import from_timm, inflate_into
 from zoo.networks.norm import fold_state, split_weight_decay
@@ -30,7 +32,7 @@ _VALUES = 3 * 4 * 32 * 256 * 256  # in a test batch
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class and the mean over all views of its probability."""
+    """A class and its probability, by all views together."""
 
     label: str
     score: float
@@ -38,7 +40,10 @@ class Prediction:
 
 
 class VideoClassifier(ScoredModule):
-    """One label a video, softmax cross-entropy, top-1 and top-5 accuracy."""
+    """One label a video, softmax cross-entropy, top-1 and top-5 accuracy.
+
+    With ``multilabel`` a video has any number of labels: sigmoid cross-entropy of each class, mean average precision.
+    """
 
     def __init__(
         self,
@@ -49,6 +54,8 @@ class VideoClassifier(ScoredModule):
         dropout: float = 0.5,
         window: int | None = 7,
         recipe: Recipe | None = None,
+        multilabel: bool = False,
+        combine: Literal["max", "mean"] = "max",
     ) -> None:
         """
         Args:
@@ -58,6 +65,8 @@ class VideoClassifier(ScoredModule):
             dropout: probability, before the head, while training.
             window: rows and columns of the map that one prediction averages when testing; None averages all of it.
             recipe: of the optimiser; the paper's by default.
+            multilabel: whether a video has several labels (or none).
+            combine: what of the views' scores is a video's score where it has several labels.
         """
         super().__init__(spec, recipe)
         if num_classes < 1:
@@ -65,8 +74,9 @@ class VideoClassifier(ScoredModule):
         self.trunk = trunk
         self.head = ClassifierHead(trunk.out_channels, num_classes, dropout, window)
         self.num_classes = num_classes
-        self.val_metrics = MultiViewAccuracy(views=1)
-        self.test_metrics = MultiViewAccuracy(views=spec.views)
+        self.multilabel, self.combine = multilabel, combine
+        self.val_metrics = self._metric(views=1)
+        self.test_metrics = self._metric(spec.views)
 
     @property
     def test_batch_size(self) -> int:
@@ -83,6 +93,8 @@ class VideoClassifier(ScoredModule):
     def protocol(self) -> dict[str, Any]:
         """Clips, crops and sizes of the test views, and how views become a score."""
         spec, score = self.spec, "sum of the softmax scores of all views"
+        if self.multilabel:
+            score = f"{'maximum' if self.combine == 'max' else 'mean'} of the sigmoid scores of all views"
         words = f"{spec.clips} clips x {spec.crops} crops of {spec.test_crop} at short side {spec.test_short_side}"
         return {
             "clips": spec.clips,
@@ -102,19 +114,57 @@ class VideoClassifier(ScoredModule):
 
     def view_scores(self, views: Tensor) -> Tensor:
         """Normalised views ``[N, 3, T, H, W]``, of any size, to class probabilities ``[N, num_classes]``."""
-        return self.head.probabilities(self.trunk(views))
+        features = self.trunk(views)
+        if self.multilabel:
+            return self.head.dense(features).sigmoid().mean(dim=(2, 3, 4))
+        return self.head.probabilities(features)
 
     def features(self, clips: Tensor) -> Tensor:
         """Normalised clips ``[B, 3, T, H, W]`` to the mean of the trunk's map, ``[B, channels]``."""
         return self.trunk(clips).mean((2, 3, 4))
 
+    def setup(self, stage: str) -> None:
+        """Refuse labels of the other kind than the head was made for, or has learned from."""
+        data = self.trainer.datamodule
+        several = bool(getattr(data, "multilabel", False))
+        if data is not None and several != self.multilabel:  # of a bare loader nobody knows
+            kinds = {True: "any number of labels a video", False: "one label a video"}
+            remedy = f"--model.multilabel {str(several).lower()}"
+            if classes := len(getattr(data, "classes", ())):
+                remedy += f" --model.num_classes {classes}"
+            raise DataError(
+                f"{self.name} gives {kinds[self.multilabel]}, {data.name} has {kinds[several]}. "
+                f"{'Give it a new head' if stage == 'fit' else 'Fine-tune it first, with a new head'}: {remedy} on the "
+                f"command line, multilabel={several} in Python."
+            )
+        super().setup(stage)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["zoo"]["multilabel"] = self.multilabel
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Nor resume with another kind of labels than was trained on: the shapes are the same, the meaning is not."""
+        super().on_load_checkpoint(checkpoint)
+        several = checkpoint.get("zoo", {}).get("multilabel", False)
+        if several != self.multilabel:
+            raise WeightsError(
+                f"the checkpoint was trained with multilabel={several}, this {self.name} has multilabel="
+                f"{self.multilabel}: resume with --model.multilabel {str(several).lower()}, or start from its weights "
+                "with --weights."
+            )
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = cross_entropy(self(self.normalize(batch["clips"])), batch["label"])
+        logits = self(self.normalize(batch["clips"]))
+        if self.multilabel:
+            loss = binary_cross_entropy_with_logits(logits, batch["label"].to(logits.dtype))
+        else:
+            loss = cross_entropy(logits, batch["label"])
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["label"]))
         return loss
 
     def on_test_start(self) -> None:
-        self.test_metrics = MultiViewAccuracy(views=self.spec.views).to(self.device)  # the spec may have been replaced
+        self.test_metrics = self._metric(self.spec.views).to(self.device)  # the spec may have been replaced
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """The scores of every view ``[B, V, num_classes]`` beside the rows' video and view numbers."""
@@ -126,7 +176,10 @@ class VideoClassifier(ScoredModule):
             return torch.zeros(0, 1, self.num_classes, device=self.device)
         return self.view_scores(self.normalize(clips.flatten(0, 1))).unflatten(0, clips.shape[:2])
 
-    def _score(self, batch: dict[str, Any], metric: MultiViewAccuracy) -> None:
+    def _metric(self, views: int) -> MultiViewAccuracy | MultiViewMAP:
+        return MultiViewMAP(self.num_classes, views, self.combine) if self.multilabel else MultiViewAccuracy(views)
+
+    def _score(self, batch: dict[str, Any], metric: MultiViewAccuracy | MultiViewMAP) -> None:
         metric.update(self._row_scores(batch), batch["label"], batch["index"], batch["view"])
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -162,13 +215,15 @@ class VideoClassifier(ScoredModule):
             zoo.VideoError: the file cannot be decoded.
         """
         spec = self.spec.replace(clips=clips or self.spec.clips, crops=crops or self.spec.crops)
+        by_maximum = self.multilabel and self.combine == "max"
         was_training, _ = self.training, self.eval()
         try:
             total = torch.zeros(self.num_classes, device=self.device)
             for clip in range(spec.clips):  # one clip at a time: memory does not grow with their number
                 views = test_views(video, spec, clip).to(self.device)
-                total += self.view_scores(self.normalize(views)).sum(0)
+                scores = self.view_scores(self.normalize(views))
+                total = torch.maximum(total, scores.amax(0)) if by_maximum else total + scores.sum(0) / spec.views
         finally:
             self.train(was_training)
-        scores, numbers = (total / spec.views).topk(min(top, self.num_classes))
+        scores, numbers = total.topk(min(top, self.num_classes))
         return [Prediction(self.label(n), s, n) for s, n in zip(scores.tolist(), numbers.tolist(), strict=True)]
