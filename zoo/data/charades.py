@@ -201,6 +201,11 @@ class Charades(VideoDataModule):
     def _wants_flow(self) -> bool:
         return bool(self.spec.pixels and self.spec.moments and "flow" in self.spec.moments.streams)
 
+    @property
+    def flow_folder(self) -> Path:
+        """Where the videos' flow lies, or should."""
+        return self._home / _FLOW
+
     # Annotations
 
     def _annotated(self, split: str) -> Annotations:
@@ -291,7 +296,7 @@ class Charades(VideoDataModule):
 
     def _flow(self, names: Iterable[str]) -> dict[str, Path]:
         """Where the flow of those videos lies that have some."""
-        folder = self._home / _FLOW
+        folder = self.flow_folder
         if not (there := _listed(folder)):
             raise DataError(
                 f"{self.root}: no folder {_FLOW} with the optical flow of the videos. Unpack Charades_v1_flow.tar of "
