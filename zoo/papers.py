@@ -9,6 +9,10 @@ PAPERS = {
     "mmaction2020": "OpenMMLab's Video Understanding Toolbox and Benchmark. MMAction2 contributors. 2020",
     "jabri2020walk": "Space-Time Correspondence as a Contrastive Random Walk. Allan Jabri, Andrew Owens, "
     "Alexei A. Efros. NeurIPS 2020",
+    "sigurdsson2016charades": "Hollywood in Homes: Crowdsourcing Data Collection for Activity Understanding. Gunnar A. "
+    "Sigurdsson, Gül Varol, Xiaolong Wang, Ali Farhadi, Ivan Laptev, Abhinav Gupta. ECCV 2016",
+    "sigurdsson2017asynchronous": "Asynchronous Temporal Fields for Action Recognition. Gunnar A. Sigurdsson, "
+    "Santosh Divvala, Ali Farhadi, Abhinav Gupta. CVPR 2017",
     "tran2018r2plus1d": "A Closer Look at Spatiotemporal Convolutions for Action Recognition. Du Tran, Heng Wang, "
     "Lorenzo Torresani, Jamie Ray, Yann LeCun, Manohar Paluri. CVPR 2018",
     "wang2018nonlocal": "Non-local Neural Networks. Xiaolong Wang, Ross Girshick, Abhinav Gupta, Kaiming He. CVPR 2018",

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.networks.message_server import Mail
-from zoo.networks.temporal_field import Belief, Potentials, States
+from zoo.networks.temporal_field import Belief, Potentials, States, kernel
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,21 @@ def labels_from_mail(mail: Mail, units: int, scale: float) -> tuple[Tensor, Tens
         scale * weight.new_zeros(len(label), units).scatter_add(1, label, weight)
         for weight in (mail.future * mail.kernel, mail.past * mail.kernel)
     )
+
+
+def told_by_all(
+    belief: Belief, phi: Potentials, states: States, label: Tensor, times: Tensor, sigma: float, scale: float
+) -> Told:
+    """What the T frames of a whole video tell each other, in the scaled means of `message_passing`."""
+    near = kernel(times, sigma).to(belief.q)
+    earlier, later = torch.ones_like(near).tril(-1), torch.ones_like(near).triu(1)
+    past, future = (scale * near * side / side.sum(1, keepdim=True).clamp(min=1) for side in (earlier, later))
+    u, true = states.units_of(belief.q), F.one_hot(states.unit[label], states.units).to(near)
+    wish = None
+    if phi.xi is not None:
+        own = phi.xi[torch.arange(len(label), device=label.device), states.unit[label]]
+        wish = scale * own.mean(0) + own
+    return Told(future @ u, past @ u, future @ true, past @ true, wish)
 
 
 def minus_gradients(

@@ -130,8 +130,9 @@ class MessageServer:
         row = row.clamp(min=0)
         order = torch.where(known, self._order[row], EMPTY).to(device)
         sent = self._time[row].to(device)
-        held, at = order != EMPTY, time[:, None]
-        past = held & (sent < at if self.strict else sent <= at)
+        at = time[:, None]
+        held = (order != EMPTY) & (sent != at) if self.strict else order != EMPTY
+        past = held & (sent <= at)
         future = held & (sent > at)
         kernel = torch.where(held, torch.exp(-((sent - at).double() ** 2) / (2 * self.sigma**2)), 0)
         sides = (self._weights(order, side) for side in (past, future, held))

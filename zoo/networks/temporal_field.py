@@ -42,11 +42,12 @@ class States(nn.Module):
         self, rows: Sequence[Sequence[int]], sizes: Sequence[int], scenes: int = 1, joint: bool = False
     ) -> None:
         super().__init__()
-        table = torch.as_tensor(rows, dtype=torch.int64)
-        if table.ndim != 2 or table.shape[1] != 4 or not len(table):
-            raise ZooError(f"states are rows of (category, object, action, progress), got {tuple(table.shape)}.")
-        if bool((table < 0).any()) or bool((table >= torch.tensor(sizes)).any()):
+        rows = [tuple(map(int, row)) for row in rows]
+        if not rows or any(len(row) != 4 for row in rows):
+            raise ZooError(f"states are rows of (category, object, action, progress), got {rows[:1]}.")
+        if any(not 0 <= value < size for row in rows for value, size in zip(row, sizes, strict=True)):
             raise ZooError(f"a state has a category, object, action or progress beyond their numbers {tuple(sizes)}.")
+        table = torch.tensor(rows)
         self.categories, self.objects, self.actions, self.progresses = map(int, sizes)
         self.scenes, self.joint = scenes, joint
         category, thing, action, progress = table.unbind(1)

@@ -1,0 +1,663 @@
+"""Asynchronous temporal fields: what is done in a video, how far it has got, with what, where, and to what end.
+
+Sigurdsson, Divvala, Farhadi and Gupta 2017. A network looks at single frames and predicts the potentials of a
+conditional random field over category, object, action, progress (and scene) of all frames and one intent of the video
+(`zoo.networks.temporal_field`). Mean-field inference goes through the whole video (Eq. 5 and 6). Training takes one
+frame at a time from as many videos as a batch has rows; what a frame would hear from the others of its video comes from
+a message server (Eq. 10), and the gradients of Eq. 7-9 become a loss (`zoo.methods.temporal_field_loss`).
+
+The paper and its Torch release differ; ``released`` follows the release, to which the published weights belong:
+
+- time sees object and progress together, scenes are left out, an annotation's progress is divided by its end;
+- the oldest of the messages count most, and log q is what is sent and scaled;
+- a test multiplies the kernel into the messages again and again (`message_passing`, compounding).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from zoo.data.activities import ActivityVocabulary, packaged_vocabulary
+from zoo.errors import DataError, ZooError
+from zoo.methods.asynchronous import Asynchronous, rows_of
+from zoo.methods.base import Recipe
+from zoo.methods.classifier import Prediction
+from zoo.methods.moments import Activities, MomentPrediction
+from zoo.methods.temporal_field_loss import (
+    Told,
+    from_mail,
+    labels_from_mail,
+    log_likelihood,
+    minus_gradients,
+    surrogate,
+    told_by_all,
+)
+from zoo.networks.field_head import FieldHead
+from zoo.networks.message_server import MessageServer
+from zoo.networks.temporal_field import Belief, Potentials, States, alternate, message_passing, towards_intent
+from zoo.networks.vgg import Vgg16
+from zoo.registry import register
+from zoo.spec import MomentSpec, VideoSpec
+
+PROGRESS = ("start", "middle", "end")
+
+
+@dataclass(frozen=True)
+class Story(Activities):
+    """What is done in a video, with what, how far it has got, where, and to what end.
+
+    Attributes:
+        objects: probabilities at every frame, float32 ``[T, O]``.
+        verbs: ``[T, A]``.
+        progress: ``[T, P]``: start, middle, end.
+        scenes: ``[T, S]``; None where the model does not tell scenes apart.
+        intent: of the video, ``[G]``; None of a model without intents. Intents have no names: they were never labelled.
+    """
+
+    objects: Tensor
+    verbs: Tensor
+    progress: Tensor
+    scenes: Tensor | None
+    intent: Tensor | None
+
+
+@dataclass(frozen=True)
+class FieldMoment(MomentPrediction):
+    """The likeliest of everything at one frame, best first.
+
+    Attributes:
+        objects: what it is done with.
+        verbs: what is done with it.
+        progress: probability of each part of an activity.
+        scenes: where; empty where the model does not tell.
+        intent: probability of each of the video's unnamed intents; empty of a model without.
+    """
+
+    objects: tuple[Prediction, ...]
+    verbs: tuple[Prediction, ...]
+    progress: dict[str, float]
+    scenes: tuple[Prediction, ...]
+    intent: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a temporal field consists of, and how its messages are counted.
+
+    Attributes:
+        released: as the Torch release has it (see the module's docstring), not as the paper says.
+        intents: G; 0 leaves the intent out (no phi_XI).
+        pairwise: whether frames speak to each other of what comes before what (phi_XX).
+        progress: parts of an activity that are told apart; 1 leaves progress out (no phi(P)).
+        scenes: whether scenes are told apart.
+        hidden: width within phi_XI; 0 makes it the same for all frames.
+        sigma: of the kernel in images, 24 a second (Eq. 4).
+        scale: h, which weighted means of messages are multiplied by (Eq. 10), in tests too.
+        decay: d, what a message counts against its neighbour in the order of sending.
+        memory: messages kept of a video.
+        prior: lambda of the prior on phi_XI.
+        passes: over a video in a test.
+        rounds: of a frame's own inference in each.
+        compounding: the release's slip in tests.
+    """
+
+    released: bool = True
+    intents: int = 30
+    pairwise: bool = True
+    progress: int = 3
+    scenes: bool = False
+    hidden: int = 100
+    sigma: float = 150.0
+    scale: float = 0.1
+    decay: float = 0.9
+    memory: int = 50
+    prior: float = 4e-4
+    passes: int = 10
+    rounds: int = 5
+    compounding: bool = False
+
+    def __post_init__(self) -> None:
+        if self.progress not in (1, len(PROGRESS)):
+            raise ZooError(f"progress has {len(PROGRESS)} parts, or 1 where it is left out, not {self.progress}.")
+        if self.intents < 0 or min(self.passes, self.rounds) < 1:
+            raise ZooError(
+                f"a field needs intents >= 0, passes and rounds >= 1; got {self.intents}, {self.passes}, {self.rounds}."
+            )
+
+
+class TemporalFields(Asynchronous):
+    """The paper's model on any network for frames.
+
+    Attributes:
+        vocabulary: what the numbers stand for.
+        field: the options.
+        states: a frame's possible states; those that no class has are impossible.
+    """
+
+    nesterov = True
+    pooling = "maximum over the frames"
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        features: int,
+        *,
+        spec: VideoSpec,
+        recipe: Recipe,
+        field: Field,
+        vocabulary: ActivityVocabulary,
+        mu_start: float = 1.0,
+    ) -> None:
+        super().__init__(spec=spec, recipe=recipe, num_classes=len(vocabulary.classes), smooth=15)
+        self.backbone, self.features, self.field, self.mu_start = backbone, features, field, mu_start
+        self._speak(vocabulary)
+
+    def _speak(self, vocabulary: ActivityVocabulary) -> None:
+        """Make the field of a vocabulary, its weights fresh."""
+        field, self.vocabulary = self.field, vocabulary
+        self.num_classes = len(vocabulary.classes)
+        self.states, pair_of_class = field_states(vocabulary, field)
+        self.register_buffer("pair_of_class", pair_of_class, persistent=False)
+        self.head = FieldHead(
+            self.features,
+            self.states,
+            field.intents,
+            pairwise=field.pairwise,
+            hidden=field.hidden,
+            cut=field.released,
+            mu_start=self.mu_start,
+        )
+        widths = {"q": self.states.units, "label": 1}
+        if field.intents:
+            widths |= {"wish": field.intents, "label_wish": field.intents}
+        emphasis = "oldest" if field.released else "recent"
+        self.server = MessageServer(widths, field.memory, field.decay, emphasis, field.sigma, strict=not field.released)
+
+    def setup(self, stage: str) -> None:
+        """Take over the objects, verbs and mapping of the data where nothing was learnt yet; else they must agree."""
+        spoken = getattr(self.trainer.datamodule, "vocabulary", None)
+        if spoken is not None and spoken.mapping != self.vocabulary.mapping:
+            if stage != "fit" or self.checkpoint is not None or "mapping" in self.arguments:
+                raise DataError(
+                    f"{self.name} was built for other objects and verbs than those of {self.trainer.datamodule.name} "
+                    f"({len(self.vocabulary.mapping)} and {len(spoken.mapping)} classes). Start from a fresh head "
+                    "(without --weights of this model and without --model.mapping), or give the data its own files."
+                )
+            self._speak(spoken)
+            self.to(self.device)
+            self.arguments |= spoken_arguments(spoken)
+        super().setup(stage)
+
+    def forward(self, frames: Tensor) -> Potentials:
+        """Normalised frames ``[B, C, S, S]`` to their potentials."""
+        return self.head(self.backbone(frames))
+
+    # Training
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss, likelihood = self.loss(self(self.inputs(batch)), batch)
+        values = {"train_loss": loss, "log_likelihood": likelihood}
+        self.log_dict(values, prog_bar=True, batch_size=len(batch["label"]))
+        return loss
+
+    def loss(self, phi: Potentials, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """The surrogate loss of a batch, and the mean of log Q_i of its labels; sends the batch's messages."""
+        seen = phi.map(Tensor.detach)
+        label, scene = self._labels(batch)
+        if self.spec.moments.together > 1:
+            gradients, likelihood = self._together(seen, label, scene, batch)
+        else:
+            gradients, likelihood = self._asynchronously(seen, label, scene, batch)
+        return surrogate(phi, gradients, self.field.prior), likelihood.mean()
+
+    def _labels(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Numbers of the true states ``[B]``, and the scenes where they are told apart."""
+        progress = batch["progress"] if self.field.progress > 1 else torch.zeros_like(batch["progress"])
+        state = self.states.number(self.pair_of_class[batch["label"]], progress)
+        if self.states.scenes == 1:
+            return state, None
+        return state, batch["scene"].remainder(self.states.scenes)  # an unknown one, -1, is the last: "Other"
+
+    def _asynchronously(
+        self, phi: Potentials, label: Tensor, scene: Tensor | None, batch: dict[str, Any]
+    ) -> tuple[Potentials, Tensor]:
+        """Algorithm 2 for B frames of any videos: get messages, infer, send, and what follows for the potentials."""
+        field, states, scale = self.field, self.states, self.field.scale
+        where = batch["video"], self.times(batch)
+        mail, heard, wish = self.server.receive(*where), None, None
+        if phi.mu is not None:
+            heard = scale * (mail.gather("q", "past") @ phi.mu + mail.gather("q", "future") @ phi.mu.T)
+        if phi.xi is not None:
+            wish = scale * mail.gather("wish", "all", fade=False)
+        belief = alternate(phi, states, heard, wish, field.rounds)
+        messages = {"q": states.units_of(belief.q), "label": states.unit[label][:, None].float()}
+        own = None
+        if phi.xi is not None:
+            own = phi.xi[torch.arange(len(label), device=label.device), states.unit[label]]
+            messages |= {"wish": towards_intent(belief.q, phi.xi, states), "label_wish": own}
+        self.exchange(batch, **messages)
+        mail = self.server.receive(*where)  # what this batch has just said is heard too
+        told = Told(
+            *from_mail(mail, scale, released=field.released),
+            *labels_from_mail(mail, states.units, scale),
+            None if own is None else scale * mail.gather("label_wish", "all", fade=False) + own,
+        )
+        gradients = minus_gradients(belief, phi, states, label, scene, told)
+        return gradients, log_likelihood(belief, label, scene)
+
+    def _together(
+        self, phi: Potentials, label: Tensor, scene: Tensor | None, batch: dict[str, Any]
+    ) -> tuple[Potentials, Tensor]:
+        """The synchronous variant of section 4: whole videos in a batch, passes among their frames, no server."""
+        parts, likelihoods = [], []
+        k = self.spec.moments.together
+        for first in range(0, len(label), k):
+            rows = slice(first, first + k)
+            video = Potentials(**{n: v if n == "mu" else v[rows] for n, v in phi.tensors().items()})
+            times, truth = self.times(batch)[rows], label[rows]
+            place = None if scene is None else scene[rows]
+            belief = self.infer(video, times)
+            told = told_by_all(belief, video, self.states, truth, times, self.field.sigma, self.field.scale)
+            parts.append(minus_gradients(belief, video, self.states, truth, place, told).tensors())
+            likelihoods.append(log_likelihood(belief, truth, place))
+        gradients = Potentials(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        return gradients, torch.cat(likelihoods)
+
+    # Looking at whole videos
+
+    def infer(self, phi: Potentials, times: Tensor) -> Belief:
+        """Message passing among the T frames of one video."""
+        field = self.field
+        beliefs = message_passing(
+            phi, self.states, times, field.sigma, field.scale, field.passes, field.rounds, compounding=field.compounding
+        )
+        return beliefs[-1]
+
+    def beliefs(self, batch: dict[str, Any]) -> list[Belief]:
+        """Of each video of a test batch."""
+        phi = self(self.inputs(batch))
+        parts = {n: rows_of(v, batch["lengths"]) for n, v in phi.tensors().items() if n != "mu"}
+        videos = (
+            Potentials(**dict(zip(parts, rows, strict=True)), mu=phi.mu) for rows in zip(*parts.values(), strict=True)
+        )
+        return [
+            self.infer(one, when)
+            for one, when in zip(videos, rows_of(self.times(batch), batch["lengths"]), strict=True)
+        ]
+
+    def classes_of(self, belief: Belief) -> Tensor:
+        """P(category) of each frame, all else summed out; ``[T, C]``."""
+        return self.states.categories_of(belief.q)[:, self.pair_of_class]
+
+    def scores(self, batch: dict[str, Any]) -> list[tuple[Tensor, Tensor]]:
+        """Category probabilities of the frames, and their maxima for the video."""
+        moments = [self.classes_of(belief) for belief in self.beliefs(batch)]
+        return [(of_frames.amax(0), of_frames) for of_frames in moments]
+
+    @torch.inference_mode()
+    def watch(self, video: str | os.PathLike, flow: str | os.PathLike | None = None) -> Story:
+        """Everything that the model tells of a video, by its test protocol.
+
+        Args:
+            video: any file that FFmpeg decodes, or a folder of pictures.
+            flow: the folder of its flow, for a model that looks at flow.
+
+        Raises:
+            zoo.VideoError: it cannot be decoded.
+        """
+        with self.at_rest():
+            batch = self.read(video, flow)
+            belief = self.beliefs(batch)[0]
+        moments = self.classes_of(belief)
+        told = {name: value.float().cpu() for name, value in self.states.every(belief.q).items()}
+        return Story(
+            str(video),
+            self.seconds(batch),
+            moments.float().cpu(),
+            moments.amax(0).float().cpu(),
+            told["object"],
+            told["action"],
+            told["progress"],
+            told.get("scene"),
+            None if belief.intent is None else belief.intent.mean(0).float().cpu(),
+        )
+
+    def predict(
+        self,
+        video: str | os.PathLike,
+        top: int = 5,
+        *,
+        per_frame: bool = False,
+        flow: str | os.PathLike | None = None,
+    ) -> list[Prediction] | list[FieldMoment]:
+        """The likeliest classes of a video, best first; with ``per_frame`` everything at each frame, see `watch`.
+
+        Args:
+            video: any file that FFmpeg decodes, or a folder of pictures.
+            top: how many of each.
+            per_frame: of every frame that a test would look at.
+            flow: the folder of its flow, for a model that looks at flow.
+
+        Raises:
+            zoo.VideoError: it cannot be decoded.
+        """
+        story, names = self.watch(video, flow), self.vocabulary
+        if not per_frame:
+            return self.best(story.scores, top)
+        intent = () if story.intent is None else tuple(story.intent.tolist())
+        parts = PROGRESS if self.field.progress > 1 else ("whole",)
+        return [
+            FieldMoment(
+                second,
+                tuple(self.best(story.moments[t], top)),
+                _best(story.objects[t], names.objects, top),
+                _best(story.verbs[t], names.verbs, top),
+                dict(zip(parts, story.progress[t].tolist(), strict=True)),
+                () if story.scenes is None else _best(story.scenes[t], names.scenes, top),
+                intent,
+            )
+            for t, second in enumerate(story.times.tolist())
+        ]
+
+    def protocol(self) -> dict[str, Any]:
+        """With the inference of a test."""
+        field = self.field
+        passed = {"passes": field.passes, "rounds": field.rounds, "sigma": field.sigma, "scale": field.scale}
+        said = super().protocol()
+        said["in_words"] += f", {field.passes} message passes"
+        return {**said, **passed, "compounding": field.compounding}
+
+    @staticmethod
+    def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The Torch release's weights, read layer by layer; see `zoo.methods.temporal_field_keys`."""
+        from zoo.methods.temporal_field_keys import from_release
+
+        return from_release(state)
+
+
+def field_states(vocabulary: ActivityVocabulary, field: Field) -> tuple[States, Tensor]:
+    """The states that the classes of a vocabulary admit, and which category of the field each class is, ``[C]``.
+
+    As released, classes with the same object and verb are one: these determine a category there. The paper's field
+    knows each class by itself.
+    """
+    pairs = [tuple(pair) for pair in vocabulary.mapping]
+    kinds = sorted(set(pairs)) if field.released else list(range(len(pairs)))
+    category = {pair: n for n, pair in enumerate(kinds)}
+    numbers = [category[pair if field.released else n] for n, pair in enumerate(pairs)]
+    rows = {
+        (numbers[n], thing, verb, progress)
+        for n, (thing, verb) in enumerate(pairs)
+        for progress in range(field.progress)
+    }
+    objects, verbs = len(vocabulary.objects), len(vocabulary.verbs)
+    # The release's order: by object and progress, the object fastest, then by verb and progress.
+    ordered = sorted(rows, key=lambda row: (row[3], row[1], row[2], row[0]))
+    scenes = len(vocabulary.scenes) if field.scenes else 1
+    states = States(ordered, (len(kinds), objects, verbs, field.progress), scenes, joint=field.released)
+    return states, torch.tensor(numbers)
+
+
+def spoken_arguments(vocabulary: ActivityVocabulary) -> dict[str, Any]:
+    """A vocabulary as a builder's arguments: plain lists, fit for a checkpoint."""
+    return {
+        "mapping": [list(pair) for pair in vocabulary.mapping],
+        "objects": list(vocabulary.objects),
+        "verbs": list(vocabulary.verbs),
+        "scene_names": list(vocabulary.scenes),
+        "classes": list(vocabulary.classes),
+    }
+
+
+def vocabulary_of(
+    mapping: Sequence[Sequence[int]] | None,
+    objects: Sequence[str] | None,
+    verbs: Sequence[str] | None,
+    scenes: Sequence[str] | None,
+    classes: Sequence[str] | None,
+) -> ActivityVocabulary:
+    """The inverse of `spoken_arguments`; what is None is the package's reading of Charades."""
+    own = packaged_vocabulary()
+    if mapping is None:
+        return own
+    pairs = tuple((int(thing), int(verb)) for thing, verb in mapping)
+    return ActivityVocabulary(
+        tuple(classes or (f"class {n}" for n in range(len(pairs)))),
+        tuple(objects or own.objects),
+        tuple(verbs or own.verbs),
+        pairs,
+        tuple(scenes or own.scenes),
+    )
+
+
+def _best(values: Tensor, names: Sequence[str], top: int) -> tuple[Prediction, ...]:
+    scores, numbers = values.topk(min(top, len(values)))
+    return tuple(Prediction(names[n], s, n) for s, n in zip(scores.tolist(), numbers.tolist(), strict=True))
+
+
+_EPOCH = 1567  # batches of 240 in a tenth of the 3,761,459 pairs of an annotation and a training image within it
+
+#: RGB in 0..1 minus these, which the release takes from the mean of BGR bytes but subtracts in this order.
+_CAFFE_MEAN = (103.939 / 255, 116.779 / 255, 123.68 / 255)
+
+_SPEC = VideoSpec(
+    frames=1,
+    stride=1,
+    fps=24,
+    clips=1,
+    crops=1,
+    crop=224,
+    short_side=(256, 256),
+    test_crop=224,
+    test_short_side=256,
+    mean=_CAFFE_MEAN,
+    std=(1.0, 1.0, 1.0),
+)
+
+TINY_SPEC = VideoSpec(
+    frames=1,
+    stride=1,
+    fps=24,
+    clips=1,
+    crops=1,
+    crop=64,
+    short_side=(64, 64),
+    test_crop=64,
+    test_short_side=64,
+)
+
+
+@register(
+    "temporal_fields_flow",
+    paper="sigurdsson2017asynchronous",
+    summary="temporal fields on VGG-16 as released, stacks of 10 flow fields, 25 frames",
+    stream="flow",
+)
+@register(
+    "temporal_fields",
+    paper="sigurdsson2017asynchronous",
+    summary="temporal fields on VGG-16 as released, RGB, 25 frames",
+    intents=60,
+)
+@register(
+    "temporal_fields_paper",
+    paper="sigurdsson2017asynchronous",
+    summary="temporal fields on VGG-16 as the paper has it, with scenes, RGB, 25 frames",
+    released=False,
+    scenes=True,
+    scale=25.0,
+    decay=0.9,
+    prior=4e-4,
+)
+def temporal_fields(
+    stream: Literal["rgb", "flow"] = "rgb",
+    released: bool = True,
+    intents: int = 30,
+    pairwise: bool = True,
+    progress: int = 3,
+    scenes: bool = False,
+    hidden: int = 100,
+    sigma: float = 150.0,
+    scale: float = 0.1,
+    decay: float = 0.3,
+    memory: int = 50,
+    prior: float = 1e-3,
+    passes: int = 10,
+    rounds: int = 5,
+    points: int = 25,
+    together: int = 1,
+    learning_rate: float = 2.4e-3,
+    mapping: list[list[int]] | None = None,
+    objects: list[str] | None = None,
+    verbs: list[str] | None = None,
+    scene_names: list[str] | None = None,
+    classes: list[str] | None = None,
+) -> TemporalFields:
+    """Asynchronous temporal fields on VGG-16.
+
+    Args:
+        stream: images, or stacks of flow.
+        released: as the Torch release has it, not as the paper says.
+        intents: G; 0 leaves phi_XI out.
+        pairwise: whether there is phi_XX.
+        progress: parts of an activity, 3; 1 leaves them out.
+        scenes: whether scenes are told apart.
+        hidden: width within phi_XI; 0 makes it the same for all frames.
+        sigma: of the kernel in images, 24 a second.
+        scale: h, which means of messages are multiplied by.
+        decay: d of Eq. 10.
+        memory: messages kept of a video.
+        prior: lambda of the prior on phi_XI.
+        passes: over a video in a test.
+        rounds: of a frame's inference in each.
+        points: frames of a video in a test.
+        together: frames of one video in a training sample; 1 is asynchronous training, more the synchronous one that
+            the paper compares with.
+        learning_rate: for 240 frames a step. The release's 1e-5 is that of gradients summed over them.
+        mapping: ``[object, verb]`` of each class; by default what the names of Charades' classes say, or the data's.
+        objects: their names; of Charades by default, as all names.
+        verbs: their names.
+        scene_names: their names.
+        classes: their names.
+    """
+    moments = MomentSpec(
+        streams=(stream,),
+        progress="released" if released else "thirds",
+        points=points,
+        together=together,
+    )
+    epochs, step = (20, 6) if stream == "rgb" else (80, 30)
+    network = Vgg16(3 if stream == "rgb" else 2 * moments.flow)
+    return TemporalFields(
+        network,
+        network.out_features,
+        spec=_SPEC.replace(moments=moments),
+        recipe=Recipe(
+            rate=learning_rate,
+            batch=240,
+            iterations=epochs * _EPOCH,
+            milestones=tuple(range(step * _EPOCH, epochs * _EPOCH, step * _EPOCH)),
+            weight_decay=5e-4 / 240,  # the release's goes with the sum of 240 gradients
+        ),
+        field=Field(
+            released=released,
+            intents=intents,
+            pairwise=pairwise,
+            progress=progress,
+            scenes=scenes,
+            hidden=hidden,
+            sigma=sigma,
+            scale=scale,
+            decay=decay,
+            memory=memory,
+            prior=prior,
+            passes=passes,
+            rounds=rounds,
+            compounding=released,
+        ),
+        vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes),
+    )
+
+
+@register(
+    "temporal_fields_tiny",
+    paper="sigurdsson2017asynchronous",
+    summary="a tiny temporal field for the sandbox's household",
+)
+def tiny(
+    intents: int = 8,
+    pairwise: bool = True,
+    progress: int = 3,
+    scale: float = 1.0,
+    decay: float = 0.9,
+    memory: int = 50,
+    sigma: float = 150.0,
+    prior: float = 4e-4,
+    hidden: int = 0,
+    passes: int = 10,
+    rounds: int = 5,
+    points: int = 25,
+    together: int = 1,
+    learning_rate: float = 0.05,
+    iterations: int = 1500,
+    mapping: list[list[int]] | None = None,
+    objects: list[str] | None = None,
+    verbs: list[str] | None = None,
+    scene_names: list[str] | None = None,
+    classes: list[str] | None = None,
+) -> TemporalFields:
+    """The paper's field on a residual network of a tenth of its layers, for frames of 64 pixels.
+
+    Args:
+        intents: as `temporal_fields`, like all that is not said here.
+        pairwise: phi_XX.
+        progress: 3, or 1.
+        scale: h.
+        decay: d.
+        memory: of a video.
+        sigma: in images.
+        prior: lambda.
+        hidden: within phi_XI.
+        passes: of a test.
+        rounds: in each.
+        points: frames of a test.
+        together: frames of a video in a sample.
+        learning_rate: for 64 frames a step.
+        iterations: steps of the schedule.
+        mapping: of classes; the sandbox's by default.
+        objects: names.
+        verbs: names.
+        scene_names: names.
+        classes: names.
+    """
+    network = timm.create_model("resnet18", layers=[1, 1, 1, 1], channels=[16, 32, 64, 128], num_classes=0)
+    moments = MomentSpec(points=points, together=together, jitter=0.2, lighting=0.0, area=(0.7, 1.0))
+    return TemporalFields(
+        network,
+        network.num_features,
+        spec=TINY_SPEC.replace(moments=moments),
+        recipe=Recipe(rate=learning_rate, batch=64, iterations=iterations, schedule="cosine", warmup=50),
+        field=Field(
+            released=False,
+            intents=intents,
+            pairwise=pairwise,
+            progress=progress,
+            scale=scale,
+            decay=decay,
+            memory=memory,
+            sigma=sigma,
+            prior=prior,
+            hidden=hidden,
+            passes=passes,
+            rounds=rounds,
+        ),
+        vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes),
+        mu_start=0.01,
+    )
