@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from zoo.errors import ZooError
+from zoo.metrics.rows import FrameRows
 
 POINTS = 25  # moments of a video that localisation is scored at
 _COMPACT_AFTER = 1024  # rows
@@ -237,6 +238,50 @@ class CharadesLocalizationMAP(_ScoredVideos):
         found = means(precision, positives)
         values = {f"point_{name}": found[name] for name in ("map", "wap", "map_official")}
         return self._result(values | {"videos": videos})
+
+
+class ChanceMAP(FrameRows):
+    """What both metrics give scores that are drawn at random, in the long run: no draw is made.
+
+    Args:
+        num_classes: C.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(key=2, columns=2 + 2 * num_classes)
+        self.num_classes = num_classes
+
+    def update(self, labels: Tensor, moments: Tensor, index: Tensor) -> None:
+        """Take B videos: labels of 0 and 1, ``[B, C]`` and at 25 moments ``[B, 25, C]``, and their numbers ``[B]``."""
+        wanted = (len(index), self.num_classes), (len(index), POINTS, self.num_classes)
+        if (tuple(labels.shape), tuple(moments.shape)) != wanted:
+            raise ZooError(
+                f"ChanceMAP.update: labels {tuple(labels.shape)} and moments {tuple(moments.shape)} of {len(index)} "
+                f"videos must be {wanted[0]} and {wanted[1]}."
+            )
+        labels, moments = (_checked_labels("ChanceMAP.update", y) for y in (labels, moments))
+        self._add(index, torch.zeros_like(index), labels, moments.sum(1))
+
+    def compute(self) -> dict[str, Tensor]:
+        """The values of `CharadesClassificationMAP` and `CharadesLocalizationMAP`, and ``map_all_videos``.
+
+        That is ``map`` if the videos without labels were ranked among the others, which the official script does not.
+        """
+        rows = self._table()
+        labels, moments = rows[:, 2:].split(self.num_classes, 1)
+        found, labelled = labels.sum(0), int(labels.any(1).sum())
+        values = means(expected_average_precision(found, labelled), found)
+        all_videos = means(expected_average_precision(found, len(rows)), found)["map"]
+        positives = moments.sum(0)
+        points = means(expected_average_precision(positives, POINTS * len(rows)), positives)
+        points.pop("classes")
+        return self._result(
+            values
+            | {f"point_{name}": value for name, value in points.items()}
+            | {"map_all_videos": all_videos, "videos": len(rows)}
+        )
 
 
 def _average_precision(scores: Tensor, labels: Tensor) -> Tensor:
