@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import zoo
-from zoo.cli import goals
+from zoo.cli import goals, scores
 from zoo.cli.common import (
     assignment,
     fraction,
@@ -152,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("name", nargs="+", help="checkpoints")
 
     goals.add_commands(command)
+    scores.add_commands(command)
 
     p = command("publish", _publish, "push a model with its card to the hub")
     p.add_argument("model", help="a checkpoint or a .ckpt file")
