@@ -195,7 +195,8 @@ def evaluate(table: ScoreTable, videos: Mapping[str, Annotation], classes: int) 
 
     Args:
         table: of classification or of localisation.
-        videos: by id, in the order of the csv; equal scores keep it.
+        videos: by id, in the order of the csv, which equal scores keep; a data set's records will do, for they have the
+            same ``actions`` and ``length``.
         classes: how many the annotations know.
     """
     if table.scores.shape[-1] != classes:

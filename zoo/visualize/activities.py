@@ -167,10 +167,10 @@ def _strip(video: Path, times: np.ndarray, fps: float) -> tuple[tuple[float, flo
     with VideoReader(video) as reader:
         stamps, info = reader.presentation_times(), reader.info
         pause = (stamps[-1] - stamps[0]) / (len(stamps) - 1) if len(stamps) > 1 else 1 / (info.fps or 25)
-        stamps -= stamps[0]  # the times of the frames count from the first
-        span, tall, count, side = _spread(stamps, pause, times, info.width, info.height, room)
+        first = stamps[0]  # the times of the frames count from here
+        span, tall, count, side = _spread(stamps - first, pause, times, info.width, info.height, room)
         middles = span[0] + (span[1] - span[0]) * (np.arange(count) + 0.5) / count
-        return span, frames_at(reader, reader.presentation_times()[0] + middles, side), tall
+        return span, frames_at(reader, first + middles, side), tall
 
 
 def _spread(
