@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.data.render import numbered, render
+from tests.data.render import render
 from tests.data.trees import picture
 from zoo.spec import MomentSpec, VideoSpec
 
@@ -20,7 +20,10 @@ SPEC = VideoSpec(
     fps=24, crop=24, short_side=(24, 24), test_crop=24, test_short_side=24, clips=1, crops=1, flip=False, moments=PLAIN,
 )  # fmt: skip
 
-FIELDS = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length".split(",")
+FIELDS = (
+    "id", "subject", "scene", "quality", "relevance", "verified", "script", "objects", "descriptions", "actions",
+    "length",
+)  # fmt: skip
 #: Name to (actions, length, scene): what `charades` writes, of 48, 36 and 24 images.
 TRAIN = {
     "AB12C": ("c008 0.00 1.00;c106 0.50 2.75", 2.0, "Kitchen"),
@@ -101,6 +104,3 @@ def charades(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("L", (64, 48), grey).save(path)
     return root
-
-
-__all__ = ["FIELDS", "PLAIN", "RATE", "SPEC", "TRAIN", "VAL", "charades", "numbered", "row", "write_csv", "write_json"]

@@ -122,8 +122,10 @@ class Charades(VideoDataModule):
         Raises:
             DataError: the root's lists contradict each other.
         """
-        folder = self._annotation_place
-        return self.packaged if folder.is_file() else read_vocabulary(folder, self.packaged)
+        if not self.root.is_dir():  # a JSON file, or a data set that is still to be rendered
+            return self.packaged
+        place = self._annotation_place
+        return self.packaged if place.is_file() else read_vocabulary(place, self.packaged)
 
     def has_split(self, split: str) -> bool:
         place = self._annotation_place
@@ -160,7 +162,8 @@ class Charades(VideoDataModule):
         )
         for split, (_, remarks) in found.items():
             report.splits[split].unreadable.update(self._annotated(split).problems)
-            for remark in remarks:
+            # What is odd without harm is told here alone: the official files would warn at every start.
+            for remark in (*self._annotated(split).remarks, *remarks):
                 warnings.warn(remark, stacklevel=2)
         return report
 
@@ -219,8 +222,8 @@ class Charades(VideoDataModule):
 
     def _find(self, split: str) -> tuple[list[ActivityRecord], list[str]]:
         """The videos of a split that are there, in the order of its list, and what to remark."""
-        said = self._annotated(split)
-        images, remarks = self._images(said.videos), list(said.remarks)
+        said, remarks = self._annotated(split), []
+        images = self._images(said.videos)
         flow: dict[str, Path] = {}
         if self._wants_flow:
             flow = self._flow(said.videos)
@@ -287,9 +290,8 @@ class Charades(VideoDataModule):
                 places |= videos_by_stem(home / folder)
         if not folders and not places:
             raise DataError(
-                f"{self.root}: no videos ({' or '.join(_VIDEOS)}) and no images at {self.rate:g} a second ({_IMAGES}), "
-                f"and the model wants some, at {self.spec.fps or self.rate:g} a second. Unpack one of the release's "
-                "archives there."
+                f"{self.root}: no videos ({' or '.join(_VIDEOS)}), and no images ({_IMAGES}) for models of "
+                f"{self.rate:g} a second. Unpack one of the release's archives there."
             )
         places |= {name: home / _IMAGES / name for name in folders}
         return {name: places[name] for name in names if name in places}
