@@ -42,7 +42,7 @@ from zoo.errors import DataError, VideoError
 from zoo.spec import VideoSpec
 
 _LISTS = {"train": "Charades_v1_train.csv", "val": "Charades_v1_test.csv"}
-_VIDEOS = ("Charades_v1", "Charades_v1_480")  # the smaller go before: they decode faster and are large enough
+_VIDEOS = ("Charades_v1", "Charades_v1_480")  # where both have a video, the last: it decodes faster and is large enough
 _IMAGES, _FLOW = "Charades_v1_rgb", "Charades_v1_flow"
 
 
