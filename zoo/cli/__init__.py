@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import zoo
-from zoo.cli import goals, scores
+from zoo.cli import flow, goals, scores
 from zoo.cli.common import (
     assignment,
     fraction,
@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--html", type=Path, metavar="FILE", help="also write one self-contained page")
     p.add_argument("--json", action="store_true", help="print JSON: a list of rows")
 
-    p = command("data", None, "look at a data set")
+    p = command("data", None, "look at a data set, and compute what it lacks")
     actions = p.add_subparsers(metavar="ACTION", required=True)
     p = actions.add_parser("check", help="what is there, missing or unreadable, and what to do")
     p.set_defaults(run=_check)
@@ -142,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--decode", action="store_true", help="read every video to its end and compare checksums (slow)")
     p.add_argument("--num-workers", type=positive, default=2)
     p.add_argument("--json", action="store_true", help="print JSON")
+
+    flow.add_action(actions)
 
     p = command("convert", _convert, "turn a published file into safetensors")
     p.add_argument("model", help="the registered model whose weights they are")
