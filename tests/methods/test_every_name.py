@@ -10,22 +10,28 @@ import torch
 import zoo
 import zoo.registry
 from zoo.hub.weights import load_strict, read_weights, save_weights
+from zoo.loading import on_paper
 from zoo.papers import PAPERS
 from zoo.spec import VideoSpec
 
 NAMES = zoo.list_models()
-UNTRAINED = ("label_propagation_identity", "timm_encoder", "oops_chance")  # nothing in them learns here
+# Nothing in them learns here.
+UNTRAINED = ("label_propagation_identity", "timm_encoder", "oops_chance", "charades_chance")
+LARGEST = 100_000_000  # parameters
 TRAINING_ONLY = ("localizer.", "head.linear", "encoder.layer4.", "coherence_head.")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_lives(name, tmp_path):
+    if sum(p.numel() for p in on_paper(name).parameters()) > LARGEST:
+        pytest.skip("half a gigabyte of weights; its forward pass is tried without them, and its small sibling with")
     torch.manual_seed(0)
     classes = {"num_classes": 3} if "num_classes" in inspect.signature(zoo.registry.builder(name)).parameters else {}
     model = zoo.create(name, **classes)
     assert VideoSpec.from_dict(model.spec.to_dict()) == model.spec
-    clips = torch.randint(0, 256, (1, *model.input_shape(32)), dtype=torch.uint8)
+    rows = 2 if model.spec.moments else 1  # batch norm wants more than one value, and a small frame's map is one
+    clips = torch.randint(0, 256, (rows, *model.input_shape(32)), dtype=torch.uint8)
     if not any(p.requires_grad for p in model.parameters()):
         assert name in UNTRAINED
         return
@@ -51,7 +57,7 @@ def test_lives(name, tmp_path):
 def test_says_what_it_is(name):
     info = zoo.info(name)
     assert info.summary
-    if name not in ("label_propagation_identity", "oops_chance"):
+    if name not in ("label_propagation_identity", "oops_chance", "charades_chance"):
         assert info.parameters > 100_000
         assert info.multiply_adds > info.parameters
     assert info.paper

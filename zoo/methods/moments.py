@@ -23,9 +23,9 @@ from zoo.data.moments import test_moments
 from zoo.errors import ZooError
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.methods.classifier import Prediction
+from zoo.metrics.charades import POINTS, CharadesClassificationMAP, CharadesLocalizationMAP
+from zoo.metrics.smoothing import localisation_points
 from zoo.spec import VideoSpec
-
-POINTS = 25  # of a video, at which localisation is scored
 
 #: Subtracted from a flow image in 0..1, where it stands for no motion (the ports write 0.502).
 STILL = 128 / 255
@@ -66,8 +66,6 @@ class MomentScore(WrapperMetric):
     """
 
     def __init__(self, num_classes: int, smooth: int = 0) -> None:
-        from zoo.metrics.charades import CharadesClassificationMAP, CharadesLocalizationMAP
-
         super().__init__()
         self.smooth = smooth
         self.videos = CharadesClassificationMAP(num_classes)
@@ -76,8 +74,6 @@ class MomentScore(WrapperMetric):
 
     def update(self, scores: Tensor, moments: Tensor, label: Tensor, moment_label: Tensor, index: Tensor) -> None:
         """One video: ``[C]`` and ``[T, C]`` scores, ``[C]`` and ``[25, C]`` labels of 0 and 1, its number ``[]``."""
-        from zoo.metrics.smoothing import localisation_points
-
         index = torch.as_tensor(index).reshape(1)
         self.videos.update(scores[None], label[None], index)
         self.points.update(localisation_points(moments, POINTS)[None], moment_label[None], index)
@@ -172,8 +168,6 @@ class MomentModel(ScoredModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> list[dict[str, Any]]:
         """For every video of the batch: its ``index``, its ``scores`` ``[C]`` and at 25 ``moments`` ``[25, C]``."""
-        from zoo.metrics.smoothing import localisation_points
-
         return [
             {"index": int(index), "scores": scores.float().cpu(), "moments": localisation_points(moments.float().cpu())}
             for index, (scores, moments) in zip(batch["index"], self._scores(batch), strict=True)
@@ -235,7 +229,12 @@ class MomentModel(ScoredModule):
             self.train(was_training)
 
     def read(self, video: str | os.PathLike, flow: str | os.PathLike | None = None) -> dict[str, Tensor]:
-        """What a test looks at of one video, on the model's device; see `zoo.data.moments.test_moments`."""
+        """What a test looks at of one video, on the model's device; see `zoo.data.moments.test_moments`.
+
+        A model that looks at flow alone may be given the folder of flow as the video.
+        """
+        if flow is None and self.spec.moments.streams == ("flow",) and os.path.isdir(video):
+            flow = video
         return {name: value.to(self.device) for name, value in test_moments(video, self.spec, flow, threads=2).items()}
 
     def seconds(self, batch: dict[str, Any]) -> Tensor:
