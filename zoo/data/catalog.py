@@ -14,6 +14,7 @@ DATA_SETS = {
     "jhmdb": "zoo.data.jhmdb.Jhmdb",
     "kinetics": "zoo.data.kinetics.Kinetics",
     "oops": "zoo.data.oops.Oops",
+    "sandbox_charades": "zoo.data.sandbox.datamodules.SandboxCharades",
     "sandbox_davis": "zoo.data.sandbox.datamodules.SandboxDavis",
     "sandbox_jhmdb": "zoo.data.sandbox.datamodules.SandboxJhmdb",
     "sandbox_kinetics": "zoo.data.kinetics.SandboxKinetics",

@@ -2,7 +2,8 @@
 
 `kinetics` renders small action videos whose classes are relations of movements; `scenes` renders textured bodies of
 which every mask, part and joint is known, and `correspondence` writes them as VLOG, DAVIS, JHMDB and VIP are released.
-Everything follows from a seed: the same seed gives the same bytes on the same machine and encoder.
+`mishaps` and `activities` are small stories, which `oops` and `charades` lay out as their namesakes are. Everything
+follows from a seed: the same seed gives the same bytes on the same machine and encoder.
 """
 
 from zoo.data.sandbox.kinetics import (

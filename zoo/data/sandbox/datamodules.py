@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from zoo.data.activities import ActivityVocabulary
+from zoo.data.charades import Charades
 from zoo.data.davis import Davis2017
 from zoo.data.jhmdb import Jhmdb
 from zoo.data.oops import Oops
+from zoo.data.sandbox.activities import CLASSES, OBJECTS, SCENES, VERBS
+from zoo.data.sandbox.charades import MAPPING, render_charades
+from zoo.data.sandbox.charades import RECIPE as CHARADES_RECIPE
+from zoo.data.sandbox.charades import TRAIN as CHARADES_TRAIN
 from zoo.data.sandbox.correspondence import RECIPE, render_davis, render_jhmdb, render_vip, render_vlog
 from zoo.data.sandbox.oops import RECIPE as OOPS_RECIPE
 from zoo.data.sandbox.oops import TRAIN, render_oops
@@ -61,3 +69,16 @@ class SandboxOops(Rendered, Oops):
 
     def render(self, *, training: bool) -> None:
         render_oops(self.root, train=TRAIN if training else 0)
+
+
+class SandboxCharades(Rendered, Charades):
+    """The rendered household activities, with their times, in the layout of Charades."""
+
+    name = "sandbox_charades"
+    folder = f"charades-{CHARADES_RECIPE}"
+    classes = tuple(CLASSES)
+    packaged: ClassVar[ActivityVocabulary] = ActivityVocabulary(tuple(CLASSES), OBJECTS, VERBS, MAPPING, SCENES)
+
+    def render(self, *, training: bool) -> None:
+        train = CHARADES_TRAIN if training else 0
+        render_charades(self.root, train=train, flow=self._wants_flow)
