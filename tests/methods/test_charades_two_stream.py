@@ -247,9 +247,9 @@ def test_it_learns_by_the_recipe_of_its_release():
             frame = (colours[label].view(3, 1, 1) * 3 // 4 + noise).clamp(max=255)
             samples.append({"rgb": frame.to(torch.uint8), "label": label})
     torch.manual_seed(0)
-    model = zoo.create("charades_two_stream_tiny", num_classes=4, batch=16, iterations=20, channels=4, crop=32)
+    model = zoo.create("charades_two_stream_tiny", num_classes=4, batch=16, iterations=30, channels=8, crop=32)
     loader = torch.utils.data.DataLoader(samples, batch_size=16, shuffle=True)
-    trainer = quiet_trainer(max_steps=20, limit_val_batches=0)
+    trainer = quiet_trainer(max_steps=30, limit_val_batches=0)
     trainer.fit(model, loader)
     (group,) = trainer.optimizers[0].param_groups
     assert group["initial_lr"] == pytest.approx(model.recipe.rate)
