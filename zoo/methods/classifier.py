@@ -129,13 +129,13 @@ class VideoClassifier(ScoredModule):
         several = bool(getattr(data, "multilabel", False))
         if data is not None and several != self.multilabel:  # of a bare loader nobody knows
             kinds = {True: "any number of labels a video", False: "one label a video"}
-            remedy = f"--model.multilabel {str(several).lower()}"
-            if classes := len(getattr(data, "classes", ())):
-                remedy += f" --model.num_classes {classes}"
+            head = {"multilabel": several, "num_classes": len(getattr(data, "classes", ())) or self.num_classes}
+            flags = " ".join(f"--model.{name} {str(value).lower()}" for name, value in head.items())
+            words = ", ".join(f"{name}={value}" for name, value in head.items())
             raise DataError(
                 f"{self.name} gives {kinds[self.multilabel]}, {data.name} has {kinds[several]}. "
-                f"{'Give it a new head' if stage == 'fit' else 'Fine-tune it first, with a new head'}: {remedy} on the "
-                f"command line, multilabel={several} in Python."
+                f"{'Give it a new head' if stage == 'fit' else 'Fine-tune it first, with a new head'}: {flags} on the "
+                f"command line, {words} in Python."
             )
         super().setup(stage)
 
