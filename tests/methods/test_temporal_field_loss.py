@@ -13,7 +13,7 @@ from zoo.methods.temporal_field_loss import (
     surrogate,
 )
 from zoo.networks.message_server import MessageServer
-from zoo.networks.temporal_field import Potentials, alternate, kernel, mean_field, towards_intent
+from zoo.networks.temporal_field import Frames, Potentials, alternate, kernel, mean_field, towards_intent
 
 
 def by_factor(flat: torch.Tensor, progresses: int) -> torch.Tensor:
@@ -26,7 +26,7 @@ def test_gradients_at_the_mean_field():
     belief = mean_field(phi, states, times, SIGMA, 40, in_turn=True)[-1]
     label, scene = torch.tensor(case.manifest["config"]["ground_truth"]).T
     near = kernel(times, SIGMA).fill_diagonal_(0)
-    u, true = states.units_of(belief.q), F.one_hot(states.unit[label], 3).double()
+    u, true = belief.u, F.one_hot(states.unit[label], 3).double()
     wish = (true[..., None] * phi.xi).sum((0, 1)).expand(3, -1)
     told = Told(near.triu() @ u, near.tril() @ u, near.triu() @ true, near.tril() @ true, wish)
     found = minus_gradients(belief, phi, states, label, scene, told)
@@ -64,7 +64,7 @@ def test_training_as_released():
         for name, value in {**incoming, "Kgt": earlier_label, "Kgt2": later_label}.items():
             check(f"in.{name}", value)
 
-        belief = alternate(phi, states, ahead + back, wish, about["local_passes"])
+        belief = alternate(Frames(phi, states), ahead + back, wish, about["local_passes"])
         q = belief.q.new_zeros(2, 9, 6)
         objects, verbs = torch.tensor(about["pairs"]).T
         q[:, objects, verbs] = belief.q[..., 0]
@@ -74,9 +74,9 @@ def test_training_as_released():
         check("loglik", log_likelihood(belief, label) - uniform_scene)
 
         own = phi.xi[torch.arange(2), states.unit[label]]
-        H = towards_intent(belief.q, phi.xi, states)
+        H = towards_intent(belief.u, phi.xi)
         unit = states.unit[label][:, None].double()
-        server.send(video, time, q=states.units_of(belief.q), H=H, label=unit, label_intent=own)
+        server.send(video, time, q=belief.u, H=H, label=unit, label_intent=own)
         mail = server.receive(video, time)
         label_wish = scale * mail.gather("label_intent", "all", fade=False) + own
         told = Told(*from_mail(mail, scale, released=True), *labels_from_mail(mail, states.units, scale), label_wish)
@@ -94,7 +94,7 @@ def test_the_surrogate_has_that_gradient(prior):
     case, states, phi, times = tiny_field()
     label, scene = torch.tensor(case.manifest["config"]["ground_truth"]).T
     belief = mean_field(phi, states, times, SIGMA)[-1]
-    u = states.units_of(belief.q)
+    u = belief.u
     found = minus_gradients(belief, phi, states, label, scene, Told(u, 2 * u, 3 * u, 4 * u, u))
     leaves = phi.map(lambda value: value.clone().requires_grad_())
     surrogate(leaves, found, prior).backward()
@@ -127,16 +127,18 @@ def test_the_likelihood_by_finite_differences():
     label = torch.tensor([4, 0, 2])
 
     def likelihood(op: torch.Tensor, coap: torch.Tensor) -> torch.Tensor:
-        return log_likelihood(alternate(Potentials(op, phi.ap, coap), states), label)
+        alone = Potentials(op, phi.ap, coap)
+        return log_likelihood(alternate(Frames(alone, states)), label)
 
     op, coap = (value.clone().requires_grad_() for value in (phi.op, phi.coap))
     assert torch.autograd.gradcheck(likelihood, (op, coap))
     likelihood(op, coap).sum().backward()
     nothing = torch.zeros(3, 3, dtype=torch.float64)
-    belief = alternate(Potentials(phi.op, phi.ap, phi.coap), states)
+    alone = Potentials(phi.op, phi.ap, phi.coap)
+    belief = alternate(Frames(alone, states))
     found = minus_gradients(
         belief,
-        Potentials(phi.op, phi.ap, phi.coap),
+        alone,
         states,
         label,
         None,

@@ -6,6 +6,7 @@ from tests import goldens
 from tests.networks import brute_force
 from zoo.errors import ZooError
 from zoo.networks.temporal_field import (
+    Frames,
     Potentials,
     States,
     alternate,
@@ -52,12 +53,12 @@ class TestTheEquations:
         case.check("sync.Q", torch.stack([b.q for b in beliefs]))
         case.check("sync.QI", torch.stack([b.intent[0] for b in beliefs]))
         case.check("sync.category", torch.stack([states.categories_of(b.q) for b in beliefs]))
-        case.check("sync.elbo", torch.stack([bound(b, phi, states, times, SIGMA) for b in beliefs]))
+        case.check("sync.elbo", torch.stack([bound(b, phi, times, SIGMA) for b in beliefs]))
 
     def test_frame_after_frame(self):
         case, states, phi, times = tiny_field()
         beliefs = mean_field(phi, states, times, SIGMA, case.manifest["sweeps_to_converge"], in_turn=True)
-        bounds = torch.stack([bound(b, phi, states, times, SIGMA) for b in beliefs])
+        bounds = torch.stack([bound(b, phi, times, SIGMA) for b in beliefs])
         case.check("seq.Q", beliefs[-1].q)
         case.check("seq.QI", beliefs[-1].intent[0])
         case.check("seq.elbo", bounds)
@@ -87,7 +88,7 @@ class TestTheEquations:
         _, states, phi, times = tiny_field()
         exact = brute_force.joint_scores(phi, states, times, SIGMA).flatten().logsumexp(0)
         last = mean_field(phi, states, times, SIGMA, 30, in_turn=True)[-1]
-        assert exact - 0.5 < bound(last, phi, states, times, SIGMA) <= exact
+        assert exact - 0.5 < bound(last, phi, times, SIGMA) <= exact
 
     def test_without_time_mean_field_is_exact(self):
         _, states, phi, times = tiny_field()
@@ -124,7 +125,8 @@ class TestTheRelease:
             case.check(f"test.{way}.pass{number}.actions", scores)
         case.check(f"test.{way}.video_max", actions[-1].amax(0))
         case.check(f"test.{way}.Qh", beliefs[-1].intent)
-        case.check(f"test.{way}.objects", states.units_of(beliefs[-1].q))
+        case.check(f"test.{way}.objects", beliefs[-1].u)
+        torch.testing.assert_close(states.units_of(beliefs[-1].q), beliefs[-1].u)
 
 
 class TestAlternating:
@@ -133,11 +135,11 @@ class TestAlternating:
         heard, wish = (
             torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(n)) for n in (0, 1)
         )
-        belief = alternate(phi, states, heard, wish, rounds=200)
+        belief = alternate(Frames(phi, states), heard, wish, rounds=200)
         leaning = torch.einsum("bug,bg->bu", phi.xi, belief.intent)
         score = phi.frames(states) + (heard + leaning)[:, states.unit, None]
         torch.testing.assert_close(belief.q, score.flatten(1).softmax(1).view_as(score))
-        torch.testing.assert_close(belief.intent, (wish + towards_intent(belief.q, phi.xi, states)).softmax(-1))
+        torch.testing.assert_close(belief.intent, (wish + towards_intent(belief.u, phi.xi)).softmax(-1))
 
     def test_huge_potentials_stay_numbers(self):
         _, states, phi, times = tiny_field()

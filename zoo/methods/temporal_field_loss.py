@@ -65,7 +65,7 @@ def told_by_all(
     near = kernel(times, sigma).to(belief.q)
     earlier, later = torch.ones_like(near).tril(-1), torch.ones_like(near).triu(1)
     past, future = (scale * near * side / side.sum(1, keepdim=True).clamp(min=1) for side in (earlier, later))
-    u, true = states.units_of(belief.q), F.one_hot(states.unit[label], states.units).to(near)
+    u, true = belief.u, F.one_hot(states.unit[label], states.units).to(near)
     wish = None
     if phi.xi is not None:
         own = phi.xi[torch.arange(len(label), device=label.device), states.unit[label]]
@@ -100,7 +100,7 @@ def minus_gradients(
     def factor(index: Tensor, size: int) -> Tensor:
         return states.marginal(gap, index, size)
 
-    u, true = states.units_of(belief.q), F.one_hot(states.unit[label], states.units).to(q)
+    u, true = belief.u, F.one_hot(states.unit[label], states.units).to(q)
     os = xi = mu = None
     if phi.os is not None:
         os = gap.new_zeros(len(gap), states.objects, states.scenes).index_add(1, states.object, gap)

@@ -41,7 +41,7 @@ from zoo.methods.temporal_field_loss import (
 )
 from zoo.networks.field_head import FieldHead
 from zoo.networks.message_server import MessageServer
-from zoo.networks.temporal_field import Belief, Potentials, States, alternate, message_passing, towards_intent
+from zoo.networks.temporal_field import Belief, Frames, Potentials, States, alternate, message_passing, towards_intent
 from zoo.networks.vgg import Vgg16
 from zoo.registry import register
 from zoo.spec import MomentSpec, VideoSpec
@@ -236,12 +236,12 @@ class TemporalFields(Asynchronous):
             heard = scale * (mail.gather("q", "past") @ phi.mu + mail.gather("q", "future") @ phi.mu.T)
         if phi.xi is not None:
             wish = scale * mail.gather("wish", "all", fade=False)
-        belief = alternate(phi, states, heard, wish, field.rounds)
-        messages = {"q": states.units_of(belief.q), "label": states.unit[label][:, None].float()}
+        belief = alternate(Frames(phi, states), heard, wish, field.rounds)
+        messages = {"q": belief.u, "label": states.unit[label][:, None].float()}
         own = None
         if phi.xi is not None:
             own = phi.xi[torch.arange(len(label), device=label.device), states.unit[label]]
-            messages |= {"wish": towards_intent(belief.q, phi.xi, states), "label_wish": own}
+            messages |= {"wish": towards_intent(belief.u, phi.xi), "label_wish": own}
         self.exchange(batch, **messages)
         mail = self.server.receive(*where)  # what this batch has just said is heard too
         told = Told(

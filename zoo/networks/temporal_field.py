@@ -141,17 +141,58 @@ class Potentials:
         return replace(self, **{name: change(value) for name, value in self.tensors().items()})
 
 
+class Frames:
+    """B frames as their video sees them: what others tell changes q(u), and within a value of u nothing.
+
+    So inference needs the U values of u only, and the N states once in the end.
+
+    Attributes:
+        phi: their potentials.
+        score: phi_X of every state, ``[B, N, S]``.
+        base: what they come to for each value of u, ``[B, U]``: the logarithm of the sum of their exponentials.
+    """
+
+    def __init__(self, phi: Potentials, states: States) -> None:
+        self.phi, self.states, self.score = phi, states, phi.frames(states)
+        of_states, unit = self.score.logsumexp(-1), states.unit.expand(len(self.score), -1)
+        lowest = of_states.new_full((len(of_states), states.units), -torch.inf)
+        highest = lowest.scatter_reduce(1, unit, of_states, "amax")
+        sums = torch.zeros_like(highest).scatter_add(1, unit, (of_states - highest.gather(1, unit)).exp())
+        self.base = sums.log() + highest
+
+    def leaning(self, intent: Tensor) -> Tensor:
+        """What an intent says of u: sum_g Q_I(g) phi_XI(u, g), ``[B, U]`` from ``[B, G]``."""
+        # A row times a matrix is several times faster on a CPU than a matrix times a column.
+        return torch.bmm(intent[:, None], self.phi.xi.transpose(1, 2))[:, 0]
+
+    def units(self, told: Tensor | None = None) -> Tensor:
+        """q(u) by what the others tell, ``[B, U]``."""
+        return (self.base if told is None else self.base + told).softmax(1)
+
+    def expand(self, u: Tensor) -> Tensor:
+        """q of every state from q(u), ``[B, N, S]``."""
+        unit = self.states.unit
+        return (self.score - self.base[:, unit, None]).exp() * u[:, unit, None]
+
+
 @dataclass(frozen=True)
 class Belief:
     """Mean-field distributions.
 
     Attributes:
-        q: of each frame's state, ``[B, N, S]``.
+        frames: that it is about.
+        u: of what time sees of each, ``[B, U]``.
         intent: as each frame sees it, ``[B, G]``; None without intents.
     """
 
-    q: Tensor
+    frames: Frames
+    u: Tensor
     intent: Tensor | None
+
+    @property
+    def q(self) -> Tensor:
+        """Of each frame's state, ``[B, N, S]``."""
+        return self.frames.expand(self.u)
 
 
 def kernel(times: Tensor, sigma: float, others: Tensor | None = None) -> Tensor:
@@ -160,46 +201,37 @@ def kernel(times: Tensor, sigma: float, others: Tensor | None = None) -> Tensor:
     return torch.exp(-((times[:, None] - others).double() ** 2) / (2 * sigma**2))
 
 
-def softmax_over_states(score: Tensor) -> Tensor:
-    """``[B, N, S]`` to probabilities over N and S together."""
-    return score.flatten(1).softmax(1).view_as(score)
-
-
 def alternate(
-    phi: Potentials,
-    states: States,
+    frames: Frames,
     heard: Tensor | None = None,
     wish: Tensor | None = None,
     rounds: int = 5,
-    start: Tensor | None = None,
 ) -> Belief:
     """Q_i and Q_I by turns, for frames that know of the others only what they were told (Algorithm 1, lines 7-8).
 
+    Q_I begins with what the others wish for alone.
+
     Args:
-        phi: of B frames.
-        states: of the field.
+        frames: B of them.
         heard: FA + FB, what other frames say of u, ``[B, U]``; None for nothing.
         wish: H, what other frames say of the intent, ``[B, G]``; None for nothing.
         rounds: of Eq. 27 and 29.
-        start: Q_I that the first round begins with; by default what ``wish`` says.
     """
-    score = phi.frames(states)
-    if heard is not None:
-        score = score + heard[:, states.unit, None]
-    if phi.xi is None:
-        return Belief(softmax_over_states(score), None)
-    wish = phi.xi.new_zeros(len(score), phi.xi.shape[-1]) if wish is None else wish
-    intent = wish.softmax(-1) if start is None else start
+    xi = frames.phi.xi
+    if xi is None:
+        return Belief(frames, frames.units(heard), None)
+    score = frames.base if heard is None else frames.base + heard
+    wish = xi.new_zeros(len(score), xi.shape[-1]) if wish is None else wish
+    intent = wish.softmax(-1)
     for _ in range(rounds):
-        leaning = torch.einsum("bug,bg->bu", phi.xi, intent)
-        q = softmax_over_states(score + leaning[:, states.unit, None])
-        intent = (wish + towards_intent(q, phi.xi, states)).softmax(-1)
-    return Belief(q, intent)
+        u = (score + frames.leaning(intent)).softmax(1)
+        intent = (wish + towards_intent(u, xi)).softmax(-1)
+    return Belief(frames, u, intent)
 
 
-def towards_intent(q: Tensor, xi: Tensor, states: States) -> Tensor:
+def towards_intent(u: Tensor, xi: Tensor) -> Tensor:
     """H_j(g) = sum_u q_j(u) phi_XI_j(u, g) (Eq. 14), ``[B, G]``."""
-    return torch.einsum("bu,bug->bg", states.units_of(q), xi)
+    return torch.bmm(u[:, None], xi)[:, 0]
 
 
 def mean_field(
@@ -216,45 +248,44 @@ def mean_field(
         in_turn: update a frame after the other, each with the newest of all (coordinate ascent, which never makes the
             bound worse), instead of all at once from the last pass.
     """
-    score = phi.frames(states)
-    near = kernel(times, sigma).to(score).fill_diagonal_(0)
-    q = torch.full_like(score, 1 / score[0].numel())
-    intents = None if phi.xi is None else phi.xi.shape[-1]
-    intent = None if intents is None else score.new_full((intents,), 1 / intents)
+    frames = Frames(phi, states)
+    near = kernel(times, sigma).to(frames.base).fill_diagonal_(0)
+    even = torch.full_like(frames.score[..., 0], 1 / len(states))
+    u, intent = states.units_of(even), None
+    if phi.xi is not None:
+        intent = u.new_full((phi.xi.shape[-1],), 1 / phi.xi.shape[-1])
 
     def one_pass(chosen: slice) -> Tensor:
-        told = score[chosen]
+        told = frames.base[chosen]
         if phi.mu is not None:
-            u = states.units_of(q)
-            later, earlier = near.triu()[chosen] @ (u @ phi.mu.T), near.tril()[chosen] @ (u @ phi.mu)
-            told = told + (later + earlier)[:, states.unit, None]
+            told = told + near.triu()[chosen] @ (u @ phi.mu.T) + near.tril()[chosen] @ (u @ phi.mu)
         if intent is not None:
-            told = told + (phi.xi[chosen] @ intent)[:, states.unit, None]
-        return softmax_over_states(told)
+            told = told + phi.xi[chosen] @ intent
+        return told.softmax(1)
 
     beliefs = []
     for _ in range(passes):
         if in_turn:
-            for t in range(len(q)):
-                q = torch.cat([q[:t], one_pass(slice(t, t + 1)), q[t + 1 :]])
+            for t in range(len(u)):
+                u = torch.cat([u[:t], one_pass(slice(t, t + 1)), u[t + 1 :]])
         else:
-            q = one_pass(slice(None))
+            u = one_pass(slice(None))
         if intent is not None:
-            intent = towards_intent(q, phi.xi, states).sum(0).softmax(-1)
-        beliefs.append(Belief(q, None if intent is None else intent.expand(len(q), -1)))
+            intent = towards_intent(u, phi.xi).sum(0).softmax(-1)
+        beliefs.append(Belief(frames, u, None if intent is None else intent.expand(len(u), -1)))
     return beliefs
 
 
-def bound(belief: Belief, phi: Potentials, states: States, times: Tensor, sigma: float) -> Tensor:
+def bound(belief: Belief, phi: Potentials, times: Tensor, sigma: float) -> Tensor:
     """What mean field raises, below the log partition function: expected score plus entropies."""
-    q, u = belief.q, states.units_of(belief.q)
-    value = (q * phi.frames(states)).sum() + torch.special.entr(q).sum()
+    q, u = belief.q, belief.u
+    value = (q * belief.frames.score).sum() + torch.special.entr(q).sum()
     if phi.mu is not None:
         near = kernel(times, sigma).to(u).triu(1)
         value = value + (near * (u @ phi.mu @ u.T)).sum()
     if phi.xi is not None:
         intent = belief.intent[0]
-        value = value + (towards_intent(q, phi.xi, states) @ intent).sum() + torch.special.entr(intent).sum()
+        value = value + (towards_intent(u, phi.xi) @ intent).sum() + torch.special.entr(intent).sum()
     return value
 
 
@@ -293,14 +324,13 @@ def message_passing(
         past = torch.where(earlier > 0, past, 1).cumprod(0) * earlier
         future = torch.where(later > 0, future, 1).cumprod(0) * later
     past, future = (part / side.sum(1, keepdim=True).clamp(min=1) for part, side in ((past, earlier), (future, later)))
-    beliefs: list[Belief] = []
+    frames, beliefs = Frames(phi, states), []
     heard = wish = None
     for _ in range(passes):
-        belief = alternate(phi, states, heard, wish, rounds)
+        belief = alternate(frames, heard, wish, rounds)
         beliefs.append(belief)
-        u = states.units_of(belief.q)
         if phi.mu is not None:
-            heard = scale * (past @ (u @ phi.mu) + future @ (u @ phi.mu.T))
+            heard = scale * (past @ (belief.u @ phi.mu) + future @ (belief.u @ phi.mu.T))
         if phi.xi is not None:
-            wish = scale * towards_intent(belief.q, phi.xi, states).mean(0, keepdim=True).expand(len(u), -1)
+            wish = scale * towards_intent(belief.u, phi.xi).mean(0, keepdim=True).expand(len(belief.u), -1)
     return beliefs
