@@ -112,6 +112,7 @@ def _one_of_two(rank: int, folder: Path, case: dict[str, torch.Tensor], splits: 
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_number_of_one(case, tmp_path):
     everything = list(range(2 * VIDEOS))
     splits = {
