@@ -120,7 +120,7 @@ class Info:
         if s.moments:
             streams = {"rgb": "RGB", "flow": f"{s.moments.flow} fields of optical flow"}
             kinds = " and ".join(streams[stream] for stream in s.moments.streams)
-            seen = f"single frames, every {s.moments.every}{rate}; {s.crop} x {s.crop} pixels; {kinds}"
+            seen = f"single frames, one in {s.moments.every} of {s.fps:g} a second; {s.crop} x {s.crop} pixels; {kinds}"
         classes = " --model.num_classes N" if "num_classes" in self.options else ""
         return {
             "what": self.summary,

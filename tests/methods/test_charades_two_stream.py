@@ -154,11 +154,11 @@ def test_colours_are_those_of_each_release():
         (torch_release, [1 - m for m in TORCH_MEAN]),
         (port, [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]),
     ):
-        found = torch.nn.Module.to(zoo.create("charades_two_stream_tiny"), "cpu")
+        found = torch.nn.Module.to(zoo.create("charades_two_stream_rgb_tiny"), "cpu")
         found.spec = model.spec
         assert found.normalize(frames)[0, :, 0, 0].tolist() == pytest.approx(expected, rel=1e-5)
     assert TORCH_MEAN[0] * 255 == pytest.approx(103.939)  # taken from red, although it is blue's
-    flow = zoo.create("charades_two_stream_tiny", stream="flow")
+    flow = zoo.create("charades_two_stream_flow_tiny")
     still = flow.normalize(torch.full((1, 20, 2, 2), 128, dtype=torch.uint8))
     assert still.abs().max() == 0
     assert flow.normalize(torch.full((1, 20, 2, 2), 255, dtype=torch.uint8)).unique().item() == pytest.approx(127 / 255)
@@ -180,7 +180,7 @@ def batch(model, lengths=(3, 2), classes: int = 4, seed: int = 0) -> dict:
 
 @pytest.mark.parametrize("pool", ["mean", "max"])
 def test_a_videos_score_is_the_mean_or_the_maximum_of_its_frames(pool):
-    model = zoo.create("charades_two_stream_tiny", num_classes=4, pool=pool).eval()
+    model = zoo.create("charades_two_stream_rgb_tiny", num_classes=4, pool=pool).eval()
     shown = batch(model)
     with torch.no_grad():
         (first, moments), (second, _) = model.scores(shown)
@@ -194,7 +194,7 @@ def test_a_videos_score_is_the_mean_or_the_maximum_of_its_frames(pool):
 
 
 def test_a_test_scores_videos_and_their_moments_before_and_after_smoothing():
-    model = zoo.create("charades_two_stream_tiny", num_classes=4, smooth=1).eval()
+    model = zoo.create("charades_two_stream_rgb_tiny", num_classes=4, smooth=1).eval()
     batches = [batch(model, (5, 5), seed=seed) for seed in range(3)]
     trainer = quiet_trainer()
     (logged,) = trainer.test(model, torch.utils.data.DataLoader(batches, batch_size=None), verbose=False)
@@ -210,20 +210,20 @@ def test_a_test_scores_videos_and_their_moments_before_and_after_smoothing():
         assert logged[name] == pytest.approx(100 * float(precision.nanmean()), abs=1e-3), name
     assert logged["videos"] == 6
     assert logged["point_map"] != logged["point_map_post"]
-    model = zoo.create("charades_two_stream_tiny", num_classes=4).eval()
+    model = zoo.create("charades_two_stream_rgb_tiny", num_classes=4).eval()
     (logged,) = trainer.test(model, torch.utils.data.DataLoader(batches, batch_size=None), verbose=False)
     assert "point_map_post" not in logged
 
 
 def test_a_batch_whose_videos_were_all_broken():
-    model = zoo.create("charades_two_stream_tiny", num_classes=4).eval()
+    model = zoo.create("charades_two_stream_rgb_tiny", num_classes=4).eval()
     nothing = {name: value[:0] for name, value in batch(model).items()}
     model._score(nothing, model.test_metrics)
     assert model.predict_step(nothing, 0) == []
 
 
 def test_predictions_of_a_batch_are_at_25_moments():
-    model = zoo.create("charades_two_stream_tiny", num_classes=4, points=75).eval()
+    model = zoo.create("charades_two_stream_rgb_tiny", num_classes=4, points=75).eval()
     with torch.no_grad():
         (found,) = model.predict_step({**batch(model, (75,)), "index": torch.tensor([7])}, 0)
         ((scores, moments),) = model.scores(batch(model, (75,)))
@@ -247,7 +247,7 @@ def test_it_learns_by_the_recipe_of_its_release():
             frame = (colours[label].view(3, 1, 1) * 3 // 4 + noise).clamp(max=255)
             samples.append({"rgb": frame.to(torch.uint8), "label": label})
     torch.manual_seed(0)
-    model = zoo.create("charades_two_stream_tiny", num_classes=4, batch=16, iterations=30, channels=8, crop=32)
+    model = zoo.create("charades_two_stream_rgb_tiny", num_classes=4, batch=16, iterations=30, channels=8, crop=32)
     loader = torch.utils.data.DataLoader(samples, batch_size=16, shuffle=True)
     trainer = quiet_trainer(max_steps=30, limit_val_batches=0)
     trainer.fit(model, loader)
@@ -280,7 +280,7 @@ def test_recipes_are_those_of_the_experiments():
 
 def test_prediction_on_a_file(tmp_path):
     video = render(tmp_path / "x.mp4", frames=72, fps=24)
-    model = zoo.create("charades_two_stream_tiny", num_classes=5, points=4).eval()
+    model = zoo.create("charades_two_stream_rgb_tiny", num_classes=5, points=4).eval()
     found = model.predict(video, top=2)
     assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
     assert len(found) == 2
@@ -301,7 +301,7 @@ def test_prediction_on_a_folder_of_flow(tmp_path):
     for image in range(1, 31):
         for path in flow_paths(folder, image):
             Image.fromarray(draw.integers(0, 256, (48, 64), dtype=np.uint8)).save(path)
-    model = zoo.create("charades_two_stream_tiny", stream="flow", num_classes=5, points=3).eval()
+    model = zoo.create("charades_two_stream_flow_tiny", num_classes=5, points=3).eval()
     frames = model.predict(folder, per_frame=True)
     assert [f.second for f in frames] == pytest.approx([0, 9 / 24, 18 / 24])
     assert model.predict(tmp_path / "any name.mp4", flow=folder) == model.predict(folder)
@@ -310,7 +310,7 @@ def test_prediction_on_a_folder_of_flow(tmp_path):
 
 
 def test_another_classifiers_network_under_a_fresh_head():
-    first, second = (zoo.create("charades_two_stream_tiny", num_classes=n) for n in (3, 5))
+    first, second = (zoo.create("charades_two_stream_rgb_tiny", num_classes=n) for n in (3, 5))
     second.load_state_dict(second.adapt(first.state_dict()))
     assert torch.equal(second.backbone.features[0].weight, first.backbone.features[0].weight)
     assert second.head.weight.shape == (5, 128)
@@ -318,6 +318,32 @@ def test_another_classifiers_network_under_a_fresh_head():
 
 def test_senseless_options_are_refused():
     with pytest.raises(zoo.ZooError, match="pool must be"):
-        zoo.create("charades_two_stream_tiny", pool="median")
+        zoo.create("charades_two_stream_rgb_tiny", pool="median")
     with pytest.raises(zoo.ZooError, match="num_classes must be at least 1"):
-        zoo.create("charades_two_stream_tiny", num_classes=0)
+        zoo.create("charades_two_stream_rgb_tiny", num_classes=0)
+
+
+@pytest.mark.parametrize("fusion", ["mean", "product"])
+def test_two_streams_are_fused_class_by_class(fusion):
+    """Each stream sees its own frames, and gets its weights from a model of its own."""
+    torch.manual_seed(0)
+    streams = {s: zoo.create(f"charades_two_stream_{s}_tiny", num_classes=4).eval() for s in ("rgb", "flow")}
+    model = zoo.create("charades_two_stream_tiny", num_classes=4, fusion=fusion).eval()
+    for stream in streams.values():
+        model.load_state_dict(model.adapt(stream.state_dict()))
+    assert model.adapt(model.state_dict()).keys() == model.state_dict().keys()
+    shown = {**batch(streams["rgb"]), **batch(streams["flow"])}
+    (rgb, flow), fuse = (streams[s].scores(shown) for s in streams), {"mean": lambda a, b: (a + b) / 2}
+    fuse = fuse.get(fusion, torch.mul)
+    for found, a, b in zip(model.scores(shown), rgb, flow, strict=True):
+        torch.testing.assert_close(found, (fuse(a[0], b[0]), fuse(a[1], b[1])))
+    frames = torch.cat([shown["rgb"], shown["flow"]], 1)
+    with torch.no_grad():
+        moments = torch.cat([of_frames for _, of_frames in model.scores(shown)])
+        torch.testing.assert_close(model(model.normalize(frames)).exp(), moments)
+    assert fusion in model.protocol()["in_words"]
+    assert model.input_shape() == (23, 64, 64)
+    with pytest.raises(zoo.WeightsError, match="fit neither stream"):
+        model.adapt(zoo.create("charades_two_stream_rgb_tiny", num_classes=5).state_dict())
+    with pytest.raises(zoo.ZooError, match="fusion must be"):
+        zoo.create("charades_two_stream_tiny", fusion="sum")

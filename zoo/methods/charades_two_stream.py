@@ -20,6 +20,7 @@ from zoo.errors import ZooError
 from zoo.methods.base import Recipe
 from zoo.methods.charades_keys import one_linear, vgg_weights, with_counters, without_module
 from zoo.methods.moments import MomentModel
+from zoo.methods.two_streams import Fusion, TwoStreams
 from zoo.networks.vgg import Vgg16
 from zoo.registry import register
 from zoo.spec import MomentSpec, VideoSpec
@@ -245,9 +246,8 @@ def frame_classifier(
     return model
 
 
-@register(
-    "charades_two_stream_tiny", paper="sigurdsson2017asynchronous", summary="a small VGG for the sandbox's frames"
-)
+@register("charades_two_stream_rgb_tiny", paper="sigurdsson2017asynchronous", stream="rgb")
+@register("charades_two_stream_flow_tiny", paper="sigurdsson2017asynchronous", stream="flow")
 def tiny(
     stream: Literal["rgb", "flow"] = "rgb",
     num_classes: int = 157,
@@ -262,7 +262,7 @@ def tiny(
     iterations: int = 1000,
     learning_rate: float | None = None,
 ) -> VggClassifier:
-    """A VGG of four blocks of one convolution.
+    """A small VGG of four convolutions, for the sandbox.
 
     Args:
         stream: RGB or flow.
@@ -298,3 +298,61 @@ def tiny(
         pool=pool,
         smooth=smooth,
     )
+
+
+class TwoStreamClassifier(TwoStreams):
+    """The two classifiers of single frames."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalised frames ``[N, 3 + 2F, H, W]``, RGB before flow, to logs of fused probabilities ``[N, C]``."""
+        return self.fuse(self.rgb(frames[:, :3]).softmax(-1), self.flow(frames[:, 3:]).softmax(-1)).log()
+
+
+@register("charades_two_stream", paper="sigurdsson2017asynchronous")
+def both_streams(
+    num_classes: int = 157,
+    pool: Pool = "mean",
+    fusion: Fusion = "mean",
+    points: int = 25,
+    smooth: int = 0,
+    release: Release = "pytorch",
+) -> TwoStreamClassifier:
+    """VGG-16 on RGB and on flow, trained apart, their scores fused: "Two-Stream++" and "Two-Stream Extended".
+
+    Args:
+        num_classes: of the classifiers.
+        pool: how 25 frames become a video's score.
+        fusion: of the two streams' scores: the released mean, or the paper's product.
+        points: frames that a test looks at.
+        smooth: half width of the average over time that localisation is scored after, too; 15 of 75 frames.
+        release: whose colours.
+    """
+    options = {"num_classes": num_classes, "pool": pool, "points": points, "release": release}
+    return TwoStreamClassifier(two_stream("rgb", **options), two_stream("flow", **options), fusion, smooth)
+
+
+@register("charades_two_stream_tiny", paper="sigurdsson2017asynchronous")
+def both_tiny(
+    num_classes: int = 157,
+    channels: int = 16,
+    hidden: int = 128,
+    crop: int = 64,
+    points: int = 25,
+    pool: Pool = "mean",
+    fusion: Fusion = "mean",
+    smooth: int = 0,
+) -> TwoStreamClassifier:
+    """Two small classifiers, of RGB and of flow, for the sandbox.
+
+    Args:
+        num_classes: of the classifiers.
+        channels: of the first block.
+        hidden: width of the fully connected layers.
+        crop: side of a frame.
+        points: frames that a test looks at.
+        pool: how frames become a video's score.
+        fusion: of the two streams' scores.
+        smooth: half width of the average over time that localisation is scored after, too.
+    """
+    options = {"num_classes": num_classes, "channels": channels, "hidden": hidden, "crop": crop, "points": points}
+    return TwoStreamClassifier(tiny("rgb", pool=pool, **options), tiny("flow", pool=pool, **options), fusion, smooth)
