@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from tests.goldens import recipe
 from zoo.errors import ZooError
-from zoo.metrics.multiview import MultiViewAccuracy
+from zoo.metrics.multiview import MultiViewAccuracy, ViewRows
+from zoo.metrics.multiview_map import MultiViewMAP
 
 GOLDEN = Path(__file__).parent.parent / "goldens" / "nonlocal_protocol"
 
@@ -28,20 +29,20 @@ def reference() -> dict[str, torch.Tensor]:
     return {
         "softmax": logits.softmax(-1),
         "labels": labels,
+        "several": torch.nn.functional.one_hot(labels, 12) | torch.nn.functional.one_hot(labels.flip(0), 12),
         "sums": out["accuracy/video_score_sum"],
         "percent": out["accuracy/clip1_clip_top1_top5_percent"],
     }
 
 
-def feed(
-    metric: MultiViewAccuracy, case: dict[str, torch.Tensor], per_row: int, rows: list[int], batch: int = 7
-) -> None:
+def feed(metric: ViewRows, case: dict[str, torch.Tensor], per_row: int, rows: list[int], batch: int = 7) -> None:
     """Update with the given rows (of ``per_row`` views each, video-major), in that order."""
     softmax = case["softmax"].view(-1, per_row, 12)
+    labels = case["several" if isinstance(metric, MultiViewMAP) else "labels"]
     rows_of_video = 30 // per_row
     for at in torch.tensor(rows, dtype=torch.int64).split(batch):
         index = at // rows_of_video
-        metric.update(softmax[at], case["labels"][index], index, at % rows_of_video * per_row)
+        metric.update(softmax[at], labels[index], index, at % rows_of_video * per_row)
 
 
 def assert_golden(result: dict[str, torch.Tensor], case: dict[str, torch.Tensor]) -> None:
@@ -146,16 +147,24 @@ def test_wrong_shapes_and_surplus_views_are_refused():
         MultiViewAccuracy(views=0)
 
 
+METRICS = {
+    "accuracy": lambda: MultiViewAccuracy(30),
+    "largest": lambda: MultiViewMAP(12, 30),
+    "mean": lambda: MultiViewMAP(12, 30, "mean"),
+}
+
+
 def _one_of_two(rank: int, folder: Path, case: dict[str, torch.Tensor], splits: dict[str, list[list[int]]]) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     results = {}
     for name, rows in splits.items():
-        metric = MultiViewAccuracy(30)
-        feed(metric, case, 3, rows[rank])
-        results[name] = metric.compute()
-        metric.reset()
-        feed(metric, case, 3, rows[rank])  # the second test run of the same object
-        assert metric.compute() == results[name]
+        for kind, make in METRICS.items():
+            metric = make()
+            feed(metric, case, 3, rows[rank])
+            results[name, kind] = metric.compute()
+            metric.reset()
+            feed(metric, case, 3, rows[rank])  # the second test run of the same object
+            assert metric.compute() == results[name, kind]
     torch.save(results, folder / f"results.{rank}")
     dist.destroy_process_group()
 
@@ -168,9 +177,13 @@ def test_two_processes_give_the_number_of_one(reference, tmp_path):
         "one has all": [everything, []],
         "halves, one video in both": [[*everything[:215], 5], everything[195:]],
     }
-    single = MultiViewAccuracy(30)
-    feed(single, reference, 3, everything)
-    assert single.compute()["videos"] == 39
+    single = {}
+    for kind, make in METRICS.items():
+        metric = make()
+        feed(metric, reference, 3, everything)
+        single[kind] = metric.compute()
+        assert single[kind]["videos"] == 39
     mp.spawn(_one_of_two, (tmp_path, reference, splits), nprocs=2)
     for rank in range(2):
-        assert torch.load(tmp_path / f"results.{rank}") == dict.fromkeys(splits, single.compute())
+        found = torch.load(tmp_path / f"results.{rank}")
+        assert found == {(name, kind): single[kind] for name in splits for kind in METRICS}
