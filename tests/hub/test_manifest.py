@@ -50,6 +50,7 @@ def test_every_entry_says_where_it_is_from_and_what_may_be_done_with_it(checkpoi
 
 CORRESPONDENCE = ("time_cycle_r50", "contrastive_random_walk_r18")
 TORCHVISION = ("r3d18", "r2plus1d18")
+CHARADES = ("charades_two_stream_rgb", "charades_two_stream_flow", "charades_resnet152", "charades_inception_v3")
 
 
 def test_what_was_published_of_correspondence_is_listed():
@@ -64,7 +65,11 @@ def test_what_was_published_of_correspondence_is_listed():
 def test_everything_that_was_published_for_non_local_networks_is_listed():
     by = {}
     for checkpoint in manifest().values():
-        if isinstance(checkpoint.source, Upstream) and checkpoint.model not in (*CORRESPONDENCE, *TORCHVISION):
+        if isinstance(checkpoint.source, Upstream) and checkpoint.model not in (
+            *CORRESPONDENCE,
+            *TORCHVISION,
+            *CHARADES,
+        ):
             by.setdefault(checkpoint.source.url.split("/")[3], []).append(checkpoint)
     assert {publisher: len(entries) for publisher, entries in by.items()} == {
         "video-nonlocal": 15,
@@ -75,6 +80,25 @@ def test_everything_that_was_published_for_non_local_networks_is_listed():
     assert {c.license for c in by["pyslowfast"] + by["mmaction"]} == {"Apache-2.0"}
     assert all(len(c.sha256_prefix) == 8 for c in by["mmaction"])
     assert len({c.source.url for entries in by.values() for c in entries}) == 23
+
+
+def test_what_was_published_of_two_streams_on_charades_is_listed():
+    found = [checkpoint for model in CHARADES for checkpoint in manifest().for_model(model)]
+    assert [c.source.file for c in found] == [
+        "twostream_rgb.pth.tar",
+        "twostream_rgb.t7",
+        "twostream_flow.pth",
+        "twostream_flow.t7",
+        "vgg16flow_ucf101.pth",
+        "resnet_rgb.pth.tar",
+        "inception_rgb.pth.tar",
+    ]
+    assert {c.source.format for c in found if c.source.file.endswith(".t7")} == {"lua"}
+    assert all(c.source.url.endswith("?dl=1") for c in found)  # without it the address is a page
+    assert {c.license for c in found} == {"NOASSERTION"}
+    start = manifest().get("charades_two_stream_flow.ucf101")
+    assert (start.num_classes, start.labels, start.reported) == (101, None, None)
+    assert {(c.num_classes, c.labels) for c in found if c != start} == {(157, "charades")}
 
 
 @pytest.mark.parametrize("model", TORCHVISION)
