@@ -50,6 +50,7 @@ def test_every_entry_says_where_it_is_from_and_what_may_be_done_with_it(checkpoi
 
 CORRESPONDENCE = ("time_cycle_r50", "contrastive_random_walk_r18")
 TORCHVISION = ("r3d18", "r2plus1d18")
+TEMPORAL_FIELDS = ("temporal_fields", "temporal_fields_flow", "async_tf")
 CHARADES = ("charades_two_stream_rgb", "charades_two_stream_flow", "charades_resnet152", "charades_inception_v3")
 
 
