@@ -64,13 +64,9 @@ def test_what_was_published_of_correspondence_is_listed():
 
 
 def test_everything_that_was_published_for_non_local_networks_is_listed():
-    by = {}
+    by, others = {}, {*CORRESPONDENCE, *TORCHVISION, *CHARADES, *TEMPORAL_FIELDS}
     for checkpoint in manifest().values():
-        if isinstance(checkpoint.source, Upstream) and checkpoint.model not in (
-            *CORRESPONDENCE,
-            *TORCHVISION,
-            *CHARADES,
-        ):
+        if isinstance(checkpoint.source, Upstream) and checkpoint.model not in others:
             by.setdefault(checkpoint.source.url.split("/")[3], []).append(checkpoint)
     assert {publisher: len(entries) for publisher, entries in by.items()} == {
         "video-nonlocal": 15,
