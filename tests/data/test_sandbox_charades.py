@@ -120,6 +120,8 @@ def test_twins_are_shared_by_intents_and_equally_frequent(plans):
         for act, plan in twins(plans, look):
             intents[act.thing].add(plan.intent)
         assert set(counts) == set(pair)
+        laughs = [[bool(plan.laughs) for act, plan in twins(plans, look) if act.thing == twin] for twin in pair]
+        assert abs(np.mean(laughs[0]) - np.mean(laughs[1])) < 0.1
     assert all(len(found) >= 2 for found in intents.values())
     counts = Counter(plan.intent for plan in plans)
     assert counts.pop(None) == len(plans) // 20

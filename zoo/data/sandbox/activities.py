@@ -151,9 +151,8 @@ def plan(seed: int, split: str, index: int) -> Plan:
     intents = np.random.default_rng((*key[:2], index // len(INTENTS), 1)).permutation(list(INTENTS))
     intent = None if index % _PLAIN == _PLAIN // 2 else str(intents[index % len(INTENTS)])
     laughing = rng.random() < 0.4
-    chains = _chains(rng, _story(rng, intent), _MOST - laughing) if intent else []
-    if chains and not 3 <= sum(map(len, chains)) + laughing <= _MOST:
-        laughing = not laughing
+    chains = _chains(rng, _story(rng, intent, 3 - laughing), _MOST - laughing) if intent else []
+    laughing &= sum(map(len, chains)) < _MOST
     episodes, length = _times(rng, chains)
     frames = round(length * FPS)
     laughs = []
@@ -173,8 +172,8 @@ def plan(seed: int, split: str, index: int) -> Plan:
     )
 
 
-def _story(rng: np.random.Generator, intent: str) -> list[str]:
-    """The things that are used, in order."""
+def _story(rng: np.random.Generator, intent: str, least: int) -> list[str]:
+    """The things that are used, in order; so many at least, whatever the intent."""
     pairs = list(INTENTS[intent])
     rng.shuffle(pairs)
     # What tells mostly comes before what is told, be it at once or after what tells the other.
@@ -185,6 +184,9 @@ def _story(rng: np.random.Generator, intent: str) -> list[str]:
     before, after = ((True, False), (False, True), (True, True), (False, False))[
         int(rng.choice(4, p=(0.32, 0.32, 0.14, 0.22)))
     ]
+    if len(things) + before + after < least:
+        before = rng.random() < 0.5
+        after = not before
     if after:
         things.insert(int(rng.integers(keys[-1] + 1, len(things) + 1)), "towel")
     if before:
