@@ -157,8 +157,11 @@ def plan(seed: int, split: str, index: int) -> Plan:
     frames = round(length * FPS)
     laughs = []
     if chains and laughing:
-        begin = rng.uniform(0.2, length - 2.8)
-        laughs = [_annotated(rng, "None", "laugh", begin, begin + rng.uniform(1.5, 2.5))]
+        during = episodes[int(rng.integers(len(episodes)))]  # no laugh stands alone: idling has no name
+        begin, stop = during[0].begin, during[-1].stop
+        lasts = rng.uniform(LASTING[0], min(stop - begin, 2.5))
+        begin = rng.uniform(begin, stop - lasts)
+        laughs = [_annotated(rng, "None", "laugh", begin, begin + lasts)]
     return Plan(
         split,
         index,
@@ -210,7 +213,8 @@ def _times(rng: np.random.Generator, chains: list[list[tuple[str, str]]]) -> tup
     """When everything happens, and how long the video is."""
     count = sum(map(len, chains))
     lasting = rng.uniform(*LASTING, count)
-    gaps = rng.uniform(0.6, 1.0, len(chains) + 1)  # before each, and after the last
+    # Before each, and after the last; short, for of 25 moments of a video of Charades 24 show something that is named.
+    gaps = rng.uniform(0.3, 0.45, len(chains) + 1)
     if count and rng.random() < 0.15:  # the video ends before the last activity does
         gaps[-1] = -rng.uniform(0.2, 0.9)
     longest = SECONDS[1] - gaps.sum()
@@ -218,6 +222,10 @@ def _times(rng: np.random.Generator, chains: list[list[tuple[str, str]]]) -> tup
         least = LASTING[0] * count
         lasting = LASTING[0] + (lasting - LASTING[0]) * (longest - least) / (lasting.sum() - least)
     missing = rng.uniform(SECONDS[0], SECONDS[0] + 2) - lasting.sum() - gaps.sum()
+    if missing > 0 and count:
+        room = LASTING[1] - lasting
+        lasting = lasting + room * min(missing / room.sum(), 1)
+        missing -= min(missing, room.sum())
     if missing > 0:
         gaps[: max(len(chains), 1)] += missing * rng.dirichlet(np.ones(max(len(chains), 1)))
     now, episodes, durations = 0.0, [], iter(lasting)
