@@ -110,11 +110,12 @@ class TrainMoments(torch.utils.data.Dataset):
 
     def _pixels(self, row: int, numbers: np.ndarray, epoch: int) -> tuple[np.ndarray, dict[str, Tensor]]:
         """The images that are really there, and their views."""
-        record, found = self.records[self.table.video(row)], {}
+        video, found = self.table.video(row), {}
+        record = self.records[video]
         with ExitStack() as stack:
             sources: dict[str, FileImages | FolderImages | FlowFolder] = {}
             if "rgb" in self.moments.streams:
-                sources["rgb"] = stack.enter_context(open_images(record.path, self.fps))
+                sources["rgb"] = stack.enter_context(self._open(video))
             if "flow" in self.moments.streams:
                 sources["flow"] = FlowFolder(record.flow, self.moments.flow)
             if not all(source.has(int(numbers[-1])) for source in sources.values()):
@@ -131,6 +132,10 @@ class TrainMoments(torch.utils.data.Dataset):
                 views = [train_flow(sources["flow"].stack(n), self.spec, rng) for n in numbers.tolist()]
                 found["flow"] = torch.stack(views)
         return numbers, found | {f"{stream}_time": torch.from_numpy(numbers) for stream in sources}
+
+    def _open(self, video: int) -> FileImages | FolderImages:
+        """A video's images."""
+        return open_images(self.records[video].path, self.fps)
 
     def _generator(self, epoch: int, row: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch, row, purpose))
