@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.activities import ActivityVocabulary, packaged_vocabulary
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, WeightsError, ZooError
 from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
 from zoo.methods.classifier import Prediction
-from zoo.methods.moments import Activities, MomentPrediction
+from zoo.methods.moments import Activities, MomentPrediction, MomentScore
 from zoo.methods.temporal_field_loss import (
     Told,
     from_mail,
@@ -139,8 +139,10 @@ class TemporalFields(Asynchronous):
         vocabulary: what the numbers stand for.
         field: the options.
         states: a frame's possible states; those that no class has are impossible.
+        learnt: whether its weights are more than a start, so that what they stand for is settled.
     """
 
+    learnt: bool = False
     nesterov = True
     pooling = "maximum over the frames"
 
@@ -163,6 +165,7 @@ class TemporalFields(Asynchronous):
         """Make the field of a vocabulary, its weights fresh."""
         field, self.vocabulary = self.field, vocabulary
         self.num_classes = len(vocabulary.classes)
+        self.val_metrics, self.test_metrics = MomentScore(self.num_classes), MomentScore(self.num_classes, self.smooth)
         self.states, pair_of_class = field_states(vocabulary, field)
         self.register_buffer("pair_of_class", pair_of_class, persistent=False)
         self.head = FieldHead(
@@ -183,17 +186,36 @@ class TemporalFields(Asynchronous):
     def setup(self, stage: str) -> None:
         """Take over the objects, verbs and mapping of the data where nothing was learnt yet; else they must agree."""
         spoken = getattr(self.trainer.datamodule, "vocabulary", None)
-        if spoken is not None and spoken.mapping != self.vocabulary.mapping:
-            if stage != "fit" or self.checkpoint is not None or "mapping" in self.arguments:
+        if spoken is not None and spoken != self.vocabulary:
+            if not self.learnt and self.arguments.get("mapping") is None:
+                self._speak(spoken)
+                self.to(device=self.device, dtype=self.dtype)
+                self.arguments |= spoken_arguments(spoken)
+            elif spoken.mapping != self.vocabulary.mapping:
                 raise DataError(
                     f"{self.name} was built for other objects and verbs than those of {self.trainer.datamodule.name} "
                     f"({len(self.vocabulary.mapping)} and {len(spoken.mapping)} classes). Start from a fresh head "
                     "(without --weights of this model and without --model.mapping), or give the data its own files."
                 )
-            self._speak(spoken)
-            self.to(self.device)
-            self.arguments |= spoken_arguments(spoken)
         super().setup(stage)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        self.learnt = True
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse, by name, to go on with weights of other objects and verbs."""
+        said = checkpoint.get("zoo", {}).get("arguments", {}).get("mapping")
+        if said is not None and [list(pair) for pair in self.vocabulary.mapping] != said:
+            raise WeightsError(
+                f"the checkpoint's {self.name} was trained on other objects and verbs ({len(said)} classes) than this "
+                f"one is for ({len(self.vocabulary.mapping)} classes). Give the data that it was trained on."
+            )
+        super().on_load_checkpoint(checkpoint)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        self.learnt = True
+        return super().load_state_dict(state_dict, *args, **options)
 
     def forward(self, frames: Tensor) -> Potentials:
         """Normalised frames ``[B, C, S, S]`` to their potentials."""
