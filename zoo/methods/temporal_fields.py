@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import timm
 import torch
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor, nn
 
 from zoo.data.activities import ActivityVocabulary, packaged_vocabulary
@@ -188,9 +189,7 @@ class TemporalFields(Asynchronous):
         spoken = getattr(self.trainer.datamodule, "vocabulary", None)
         if spoken is not None and spoken != self.vocabulary:
             if not self.learnt and self.arguments.get("mapping") is None:
-                self._speak(spoken)
-                self.to(device=self.device, dtype=self.dtype)
-                self.arguments |= spoken_arguments(spoken)
+                self._take_over(spoken, stage)
             elif spoken.mapping != self.vocabulary.mapping:
                 raise DataError(
                     f"{self.name} was built for other objects and verbs than those of {self.trainer.datamodule.name} "
@@ -198,6 +197,19 @@ class TemporalFields(Asynchronous):
                     "(without --weights of this model and without --model.mapping), or give the data its own files."
                 )
         super().setup(stage)
+
+    def _take_over(self, spoken: ActivityVocabulary, stage: str) -> None:
+        if stage == "fit" and isinstance(self.trainer.strategy.launcher, _MultiProcessingLauncher):
+            # Its processes hand back weights alone, which would not fit the model that stayed here.
+            raise DataError(
+                f"{self.name} is made for other objects and verbs than those of {self.trainer.datamodule.name}, and "
+                "what processes take over that were spawned or forked does not come back. Train with strategy 'ddp', "
+                f"or make it for the data: zoo.create({self.name!r}, **spoken_arguments(data.vocabulary)) with "
+                "zoo.methods.temporal_fields.spoken_arguments."
+            )
+        self._speak(spoken)
+        self.to(device=self.device, dtype=self.dtype)
+        self.arguments |= spoken_arguments(spoken)
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
