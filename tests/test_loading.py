@@ -17,6 +17,7 @@ from tests.hub.conftest import hub, online  # noqa: F401 (fixtures)
 from tests.hub_server import Plain, Repo
 from zoo import registry
 from zoo.hub.manifest import manifest
+from zoo.loading import _spec
 
 # Case, checkpoint, and the weight of atol: the published file's format is what the authors' server sends.
 PUBLISHED = {
@@ -195,3 +196,91 @@ def zoo_labels() -> list[str]:
     from zoo.data.labels import label_lists
 
     return label_lists()
+
+
+def saved(model, path, **changes):
+    """As `zoo fit` saves it."""
+    content = {"pytorch-lightning_version": "2.6", "state_dict": model.state_dict()}
+    model.on_save_checkpoint(content)
+    content["zoo"] |= changes
+    torch.save(content, path)
+    return path
+
+
+def test_a_files_spec_holds_where_the_model_is_built_as_the_files(tmp_path):
+    """What arguments ask for stays; what nobody asked for is as in training."""
+    trained = zoo.create("charades_two_stream_rgb_tiny", num_classes=3, share=0.5)
+    spec = trained.spec.replace(mean=(0.1, 0.2, 0.3), test_short_side=80).to_dict()
+    path = saved(trained, tmp_path / "last.ckpt", spec=spec)
+    for name, weights in (("charades_two_stream_rgb_tiny", path), (str(path), None)):
+        same = zoo.load(name, weights, share=0.5)
+        assert same.spec.to_dict() == spec
+        other = zoo.load(name, weights, share=0.5, points=75)
+        assert other.spec.moments.points == 75
+        assert (other.spec.mean, other.spec.test_short_side) == ((0.1, 0.2, 0.3), 80)
+    with torch.device("meta"):
+        wide = zoo.create("i3d_r50_8x8", recipe="charades")
+    about = {"arguments": {}, "spec": zoo.info("i3d_r50_8x8").spec.to_dict()}
+    assert wide.spec.crop == 288
+    assert _spec(wide, about["spec"], about["arguments"]) == wide.spec
+
+
+class TestStreams:
+    @pytest.fixture
+    def files(self, tmp_path):
+        """Weights of both streams, of three classes."""
+        torch.manual_seed(0)
+        made = {s: zoo.create(f"charades_two_stream_{s}_tiny", num_classes=3) for s in ("rgb", "flow")}
+        for model in made.values():
+            model.labels = ("a", "b", "c")
+        return {stream: saved(model, tmp_path / f"{stream}.ckpt") for stream, model in made.items()}
+
+    def test_each_has_weights_of_its_own(self, files):
+        model = zoo.load("charades_two_stream_tiny", list(files.values()), points=5, fusion="product")
+        assert not any(part.training for part in model.modules())
+        assert (model.num_classes, model.labels, model.fusion) == (3, ("a", "b", "c"), "product")
+        for stream, path in files.items():
+            alone = zoo.load(str(path)).state_dict()
+            assert all(torch.equal(alone[k], v) for k, v in model.streams[stream].state_dict().items())
+        assert model.spec.moments.points == model.flow.spec.moments.points == 5
+        assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))
+        with pytest.raises(zoo.WeightsError, match="1 sets of weights were given, and charades_two_stream_tiny has 2"):
+            zoo.load("charades_two_stream_tiny", [files["rgb"]])
+        with pytest.raises(zoo.WeightsError, match="2 sets of weights were given, and i3d_tiny takes one"):
+            zoo.load("i3d_tiny", list(files.values()))
+        with pytest.raises(zoo.WeightsError, match="wrong shape: backbone.features.0.weight is"):
+            zoo.load("charades_two_stream_tiny", [files["flow"], files["rgb"]])
+        with pytest.raises(
+            zoo.WeightsError, match="of charades_two_stream_flow, and this stream of .* is a charades_t"
+        ):
+            zoo.load("charades_two_stream", ["charades_two_stream_flow.charades", "charades_two_stream_flow.charades"])
+
+    def test_the_published_ones_are_looked_for_stream_by_stream(self):
+        with pytest.raises(zoo.FetchError, match=r"nobody has published weights for 'charades_two_stream_rgb_tiny'"):
+            zoo.load("charades_two_stream_tiny")
+        with pytest.raises(zoo.FetchError, match=r"cannot fetch charades_two_stream_rgb\.charades:"):
+            zoo.load("charades_two_stream")
+
+    @pytest.mark.parametrize("order", [("rgb", "flow"), ("flow", "rgb")])
+    @pytest.mark.parametrize("how", ["mean", "product"])
+    def test_models_and_files_are_fused_in_any_order(self, files, order, how):
+        a, b = (str(files[stream]) for stream in order)
+        model = zoo.fuse(zoo.load(a), b, how)
+        assert (model.rgb.name, model.flow.name) == ("charades_two_stream_rgb_tiny", "charades_two_stream_flow_tiny")
+        assert (model.fusion, model.labels, model.training) == (how, ("a", "b", "c"), False)
+
+    def test_what_does_not_go_together_is_named(self, files):
+        rgb, flow = (zoo.load(str(path)) for path in files.values())
+        with pytest.raises(zoo.ZooError, match="charades_two_stream_rgb_tiny looks at rgb, as the other does"):
+            zoo.fuse(rgb, rgb)
+        with pytest.raises(zoo.ZooError, match="i3d_tiny does not score moments of a video"):
+            zoo.fuse(rgb, zoo.create("i3d_tiny"))
+        with pytest.raises(zoo.ZooError, match="looks at both streams by itself"):
+            zoo.fuse(zoo.fuse(rgb, flow), flow)
+        with pytest.raises(zoo.ZooError, match=r"rgb_tiny has 3 and 25, .*flow_tiny 5 and 25"):
+            zoo.fuse(rgb, zoo.create("charades_two_stream_flow_tiny", num_classes=5))
+        flow.labels = ("a", "b", "d")
+        with pytest.raises(zoo.ZooError, match="trained on other classes"):
+            zoo.fuse(rgb, flow)
+        with pytest.raises(zoo.ZooError, match="'mean' or 'product', got 'sum'"):
+            zoo.fuse(rgb, zoo.load(str(files["flow"])), "sum")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo._version import __version__
 from zoo.errors import DataError, FetchError, UnknownNameError, VideoError, WeightsError, ZooError
@@ -43,6 +43,7 @@ __all__ = [
     "__version__",
     "create",
     "datamodule",
+    "fuse",
     "info",
     "list_models",
     "load",
@@ -51,7 +52,7 @@ __all__ = [
 ]
 
 
-def load(name: str, weights: str | Path | None = None, **arguments: Any) -> pl.LightningModule:
+def load(name: str, weights: str | Path | Sequence[str | Path] | None = None, **arguments: Any) -> pl.LightningModule:
     """A model with weights, in eval mode.
 
     Args:
@@ -59,7 +60,8 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> pl.L
             (``"nonlocal_i3d_r50_8x8.kinetics400_8x8"``), a repository on the hub (``"hf://org/name"``), or the path of
             a ``.ckpt`` that `zoo fit` wrote.
         weights: other weights than the default: a checkpoint's name, ``"imagenet"`` (2D weights, inflated), or a file
-            (safetensors, or a published ``.pkl`` / ``.pth``, recognised by its content and converted).
+            (safetensors, or a published ``.pkl`` / ``.pth`` / ``.t7``, recognised by its content and converted). A list
+            of them, one for each, fills the streams of a model that has several.
         **arguments: the model's own. With another ``num_classes`` than the weights have, the head starts fresh and
             everything else is loaded.
 
@@ -83,6 +85,24 @@ def create(name: str, **arguments: Any) -> pl.LightningModule:
     from zoo.registry import create
 
     return create(name, **arguments)
+
+
+def fuse(
+    a: pl.LightningModule | str | Path, b: pl.LightningModule | str | Path, how: Literal["mean", "product"] = "mean"
+) -> pl.LightningModule:
+    """A model of RGB and one of flow as one, which tests and predicts with the scores of both.
+
+    Args:
+        a: a model, or what `load` takes.
+        b: another; either of them may be the one of RGB.
+        how: the mean of the two scores of a class, or their product.
+
+    Raises:
+        ZooError: they are not one of RGB and one of flow, of the same classes at as many moments.
+    """
+    from zoo.loading import fuse
+
+    return fuse(a, b, how)
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from zoo.networks.cost import cost
 from zoo.papers import PAPERS
 from zoo.spec import VideoSpec
 
+Weights = str | Path | Sequence[str | Path]
 
-def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooModule:
+
+def load(name: str, weights: Weights | None = None, **arguments: Any) -> ZooModule:
     """A model with weights, in eval mode; see `zoo.load`."""
     if str(name).startswith("hf://"):
         return _from_repository(name, arguments)
@@ -33,6 +35,8 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooM
     model = registry.entry(str(name).partition(".")[0]).name
     if weights in (None, "default") and "." not in str(name) and not manifest().for_model(model):
         weights = on_paper(model).default_weights
+    if isinstance(weights, (list, tuple)):
+        return _from_streams(model, weights, arguments)
     if weights == "none":
         return registry.create(model, **arguments).eval()
     if weights is None or weights == "default":
@@ -51,13 +55,21 @@ def load(name: str, weights: str | Path | None = None, **arguments: Any) -> ZooM
     return _from_checkpoint(model, found, arguments)
 
 
+def fuse(a: Any, b: Any, how: str = "mean") -> ZooModule:
+    """A model of RGB and one of flow as one; see `zoo.fuse`."""
+    from zoo.methods.two_streams import fused
+
+    return fused(*(load(str(model)) if isinstance(model, (str, Path)) else model for model in (a, b)), how)
+
+
 def convert(model: str, source: Path, target: Path) -> int:
     """Turn a published file of ``model`` into safetensors at ``target``; returns the number of tensors.
 
     Raises:
         WeightsError: the file is unsafe, broken, of an unknown format, or does not fit the model.
     """
-    module = registry.create(model, **_classes_of(state := _converter(model)(read_foreign(source)[1])))
+    state, said = _ours(model, read_foreign(source)[1])
+    module = registry.create(model, **on_paper(model).asked_by(state, said))
     load_strict(module, state)
     about = {"model": module.name, "arguments": module.arguments, "spec": module.spec.to_dict(), "source": source.name}
     save_weights(target, module.state_dict(), about)
@@ -83,7 +95,11 @@ def verify(name: str) -> Any:
         config, _ = read_repo(name)
         return verify_repo(name, registry.create(config["model"], **config["arguments"]))
     found = _named(name)
-    return verify(found, registry.create(found.model, **_classes(found)), _converter(found.model))
+
+    def build(about: Mapping[str, Any]) -> ZooModule:
+        return registry.create(found.model, **_asked(found, about))
+
+    return verify(found, build, **_conversion(found.model))
 
 
 @dataclass(frozen=True)
@@ -189,12 +205,14 @@ def _named(name: str) -> Checkpoint:
 
 
 def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -> ZooModule:
-    state, _ = read_weights(local_weights(found, _converter(found.model)))
-    module = registry.create(model, **{**_classes(found), **arguments})
+    state, about = read_weights(local_weights(found, **_conversion(found.model)))
     labels = class_names(found.labels) if found.labels else None
     if found.model != model:  # a start for training, as the long-clip models start from the short-clip ones
+        module = registry.create(model, **{**_classes(found, model), **arguments})
         return _fill(module, module.adapt(state), module.labels)
-    module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **found.spec})
+    asked = _asked(found, about)
+    module = registry.create(model, **{**asked, **arguments})
+    module.spec = _spec(module, found.spec, asked)
     module = _fill(module, state, labels)
     # With another head it is no longer what the entry says.
     if getattr(module, "num_classes", None) == found.num_classes:
@@ -203,19 +221,37 @@ def _from_checkpoint(model: str, found: Checkpoint, arguments: dict[str, Any]) -
 
 
 def _from_file(model: str, path: Path, arguments: dict[str, Any]) -> ZooModule:
-    kind, state = read_foreign(path)
+    kind, raw = read_foreign(path)
     about = _said(kind, path)
     theirs = about.get("model") or about.get("checkpoint", "").partition(".")[0] or about.get("name") or model
     if theirs != model:
         if not on_paper(model).starts_from_files:
             raise WeightsError(f"{path} holds weights of {theirs}, not of {model}: zoo.load({theirs!r}, weights=...).")
         module = registry.create(model, **arguments)
-        return _fill(module, module.adapt(_converter(theirs)(state)), module.labels)
-    state = _converter(model)(state)
-    module = registry.create(model, **{**_classes_of(state), **arguments})
-    module.spec = VideoSpec.from_dict({**module.spec.to_dict(), **(about.get("spec") or {})})
+        return _fill(module, module.adapt(_ours(theirs, raw)[0]), module.labels)
+    state, said = _ours(model, raw)
+    said |= about.get("arguments") or {}
+    module = registry.create(model, **{**on_paper(model).asked_by(state, said), **arguments})
+    module.spec = _spec(module, about.get("spec") or {}, said)
     labels = about.get("labels")
     return _fill(module, state, class_names(labels) if isinstance(labels, str) else labels)
+
+
+def _from_streams(model: str, weights: Sequence[str | Path], arguments: dict[str, Any]) -> ZooModule:
+    """A model of several streams, with the weights of a model of its own in each."""
+    module = on_paper(model, **arguments)  # it consists of its streams, which are about to be others
+    streams = getattr(module, "streams", {})
+    if len(weights) != len(streams):
+        wanted = f"has {len(streams)} streams ({', '.join(streams)})" if streams else "takes one set of weights"
+        raise WeightsError(f"{len(weights)} sets of weights were given, and {model} {wanted}.")
+    filled = []
+    for stream, own in zip(streams.values(), weights, strict=True):
+        if str(own) in manifest() and (theirs := manifest()[str(own)].model) != stream.name:
+            raise WeightsError(f"{own} are weights of {theirs}, and this stream of {model} is a {stream.name}.")
+        # What nobody asked for is as the stream's weights have it, such as the number of classes.
+        filled.append(load(stream.name, own, **{k: v for k, v in stream.arguments.items() if k in arguments}))
+    module.take(*filled)
+    return module.eval()
 
 
 def _said(kind: str, path: Path) -> dict[str, Any]:
@@ -231,19 +267,24 @@ def _from_lightning(path: Path, arguments: dict[str, Any]) -> ZooModule:
     about = _said("lightning", path)
     if not about:
         raise WeightsError(f"{path} does not say which model it is; use zoo.load(MODEL, weights={str(path)!r}).")
-    module = registry.create(about["name"], **{**about["arguments"], **_classes_of(state), **arguments})
-    module.spec = VideoSpec.from_dict(about["spec"])
-    return _fill(module, state, about["labels"])
+    return _as_it_was(about["name"], state, about, arguments)
 
 
 def _from_repository(uri: str, arguments: dict[str, Any]) -> ZooModule:
     from zoo.hub.publish import read_repo
 
     config, path = read_repo(uri)
-    state, _ = read_weights(path)
-    module = registry.create(config["model"], **{**config["arguments"], **_classes_of(state), **arguments})
-    module.spec = VideoSpec.from_dict(config["spec"])
-    return _fill(module, state, config["labels"])
+    return _as_it_was(config["model"], read_weights(path)[0], config, arguments)
+
+
+def _as_it_was(
+    model: str, state: Mapping[str, Tensor], about: Mapping[str, Any], arguments: dict[str, Any]
+) -> ZooModule:
+    """A model built as it says of itself, but for what other arguments ask for."""
+    said = about["arguments"]
+    module = registry.create(model, **{**said, **on_paper(model).asked_by(state, said), **arguments})
+    module.spec = _spec(module, about["spec"], said)
+    return _fill(module, state, about["labels"])
 
 
 def _from_imagenet(model: str, weights: str, arguments: dict[str, Any]) -> ZooModule:
@@ -283,17 +324,46 @@ def on_paper(model: str, **arguments: Any) -> ZooModule:
         return registry.create(model, **arguments)
 
 
-def _converter(model: str) -> Callable[[Mapping[str, Any]], dict[str, Tensor]]:
-    """Any published state dict of a model to one under our names (ours are left as they are)."""
+def _conversion(model: str) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    """For `local_weights`: a published file's weights under our names, and the arguments that go with them."""
+    return {"convert": lambda raw: _ours(model, raw)[0], "arguments": lambda raw: _ours(model, raw)[1]}
+
+
+def _ours(model: str, raw: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Any published state dict of a model under our names (ours are left as they are), and what it says of the model.
+
+    That is the builder's arguments, as `ZooModule.upstream_arguments` reads them.
+    """
     module = on_paper(model)
-    ours = set(module.state_dict())
-    return lambda state: module.upstream_keys(state) if ours.isdisjoint(state) else dict(state)
+    if set(module.state_dict()).isdisjoint(raw):
+        return module.upstream_keys(raw), module.upstream_arguments(raw)
+    return dict(raw), {}
 
 
-def _classes(checkpoint: Checkpoint) -> dict[str, int]:
-    """The builder's arguments that a checkpoint's classifier asks for, where it has one."""
-    return {} if checkpoint.num_classes is None else {"num_classes": checkpoint.num_classes}
+def _spec(module: ZooModule, theirs: Mapping[str, Any], arguments: Mapping[str, Any]) -> VideoSpec:
+    """A model's spec with what its weights say of theirs, in all that it was built for as they were.
+
+    Args:
+        module: as it was built.
+        theirs: fields of the spec that come with the weights.
+        arguments: what the weights' model was built with: a field that is another with the module's arguments was
+            asked for, and stays.
+    """
+    if not theirs:
+        return module.spec
+    own, as_theirs = module.spec.to_dict(), on_paper(module.name, **arguments).spec.to_dict()
+    return VideoSpec.from_dict({**own, **{k: v for k, v in theirs.items() if own.get(k) == as_theirs.get(k)}})
 
 
-def _classes_of(state: Mapping[str, Tensor]) -> dict[str, int]:
-    return {"num_classes": state["head.weight"].shape[0]} if "head.weight" in state else {}
+def _asked(found: Checkpoint, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The builder's arguments that a checkpoint asks for, by the manifest and by what its file says."""
+    return on_paper(found.model).asked_by({}, about.get("arguments") or {}) | _classes(found, found.model)
+
+
+def _classes(checkpoint: Checkpoint, model: str) -> dict[str, int]:
+    """The width of a checkpoint's classifier, where it has one and the model's builder wants to know.
+
+    A temporal field's does not: its classes are those of its mapping.
+    """
+    told = "num_classes" in inspect.signature(registry.builder(model)).parameters
+    return {} if checkpoint.num_classes is None or not told else {"num_classes": checkpoint.num_classes}

@@ -52,7 +52,7 @@ class ZooCLI(LightningCLI):
     def before_fit(self) -> None:
         """A model that has nothing to learn says so, instead of Lightning of its methods."""
         if not is_overridden("training_step", self.model):
-            raise ZooError(f"{self._named()} has nothing to learn; `zoo test` measures it as it is.")
+            raise ZooError(f"{self._named()} {getattr(self.model, 'untrainable', 'has nothing to learn')}.")
 
     def before_validate(self) -> None:
         """An untrained model has nothing to validate; its chance level would look like a result."""

@@ -34,15 +34,23 @@ from zoo.hub.weights import save_weights
 from zoo.resources import resource
 
 Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]  # an upstream state dict to the zoo's
+Arguments = Callable[[dict[str, Tensor]], dict[str, Any]]  # what it says of how the model is built
 
 
-def local_weights(checkpoint: Checkpoint, convert: Convert, version: str = "1", cache: Path | None = None) -> Path:
+def local_weights(
+    checkpoint: Checkpoint,
+    convert: Convert,
+    version: str = "1",
+    cache: Path | None = None,
+    arguments: Arguments | None = None,
+) -> Path:
     """The safetensors file of a checkpoint under the zoo's own names, fetched and converted if it is not here yet.
 
     Args:
         convert: turns the state dict of an upstream file into the model's; not used for bundled and hub files.
         version: names the converter's revision: with another one the file is converted again.
         cache: instead of `zoo.files.cache_root`.
+        arguments: reads off an upstream file the builder's arguments, which the converted one then has as metadata.
 
     Raises:
         FetchError: the file cannot be had (what was tried, and what to do) or there is no place to keep it.
@@ -69,6 +77,7 @@ def local_weights(checkpoint: Checkpoint, convert: Convert, version: str = "1", 
                 original,
                 converted,
                 convert,
+                arguments,
                 checkpoint=checkpoint.name,
                 source=str(source),
                 source_sha256=digest,
@@ -80,9 +89,13 @@ def local_weights(checkpoint: Checkpoint, convert: Convert, version: str = "1", 
         return converted
 
 
-def convert_file(original: Path | str, target: Path | str, convert: Convert, **metadata: Any) -> None:
+def convert_file(
+    original: Path | str, target: Path | str, convert: Convert, arguments: Arguments | None = None, **metadata: Any
+) -> None:
     """Reads a foreign weight file, converts it and writes the safetensors with ``metadata``, whole or not at all."""
     kind, state = read_foreign(original)
+    if arguments is not None and (said := arguments(state)):
+        metadata["arguments"] = said
     save_weights(target, convert(state), {"source_format": kind, **metadata})
 
 

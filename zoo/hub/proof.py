@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from zoo.errors import WeightsError
 from zoo.files import cache_root, sha256_of
-from zoo.hub.fetch import Convert, check_original, known_sha256, local_weights, proof_path, upstream_path
+from zoo.hub.fetch import Arguments, Convert, check_original, known_sha256, local_weights, proof_path, upstream_path
 from zoo.hub.manifest import Checkpoint, Upstream
 from zoo.hub.weights import load_strict, read_weights, save_weights
 
@@ -119,16 +119,26 @@ class Verification:
         return "\n".join([self.name, *(f"  {step.name}: {marks[step.ok]}: {step.detail}" for step in self.steps)])
 
 
+Module = nn.Module | Callable[[dict[str, Any]], nn.Module]
+
+
 def verify(
-    checkpoint: Checkpoint, module: nn.Module, convert: Convert, version: str = "1", cache: Path | None = None
+    checkpoint: Checkpoint,
+    module: Module,
+    convert: Convert,
+    version: str = "1",
+    cache: Path | None = None,
+    arguments: Arguments | None = None,
 ) -> Verification:
     """Checks a checkpoint from its file's bytes to the model's outputs, recomputing everything.
 
     Args:
-        module: the checkpoint's model, freshly built; it holds the weights afterwards.
+        module: the checkpoint's model, freshly built; it holds the weights afterwards. Or what builds it, given the
+            metadata of the converted file.
         convert: as for `local_weights`.
         version: as for `local_weights`.
         cache: as for `local_weights`.
+        arguments: as for `local_weights`.
 
     Returns:
         The steps with their outcome; the first failure ends them.
@@ -138,18 +148,19 @@ def verify(
     """
 
     def file() -> tuple[Path, str]:
-        path = local_weights(checkpoint, convert, version, cache)
+        path = local_weights(checkpoint, convert, version, cache, arguments)
         return path, _check_file(checkpoint, path, Path(cache or cache_root()))
 
     return verify_files(checkpoint.name, module, file, lambda: proof_path(checkpoint))
 
 
 def verify_files(
-    name: str, module: nn.Module, file: Callable[[], tuple[Path, str]], proof: Callable[[], Path | None]
+    name: str, module: Module, file: Callable[[], tuple[Path, str]], proof: Callable[[], Path | None]
 ) -> Verification:
     """The steps of `verify` for weights from anywhere.
 
     Args:
+        module: as for `verify`.
         file: brings and checks the weight file; returns its path and what was found out in words.
         proof: brings the proof, or None where there is none.
     """
@@ -159,7 +170,8 @@ def verify_files(
         path, found = file()
         steps.append(Step(check, True, found))
         check = "weights"
-        state, _ = read_weights(path)
+        state, about = read_weights(path)
+        module = module if isinstance(module, nn.Module) else module(about)
         load_strict(module, state)
         steps.append(Step(check, True, f"each of the {len(state)} tensors has its place and shape"))
         check = "outputs"

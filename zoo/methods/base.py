@@ -83,7 +83,9 @@ class ZooModule(pl.LightningModule):
     checkpoint: Checkpoint | None = None
     test_batch_size: int = 1  # what a few gigabytes hold
     starts_from_files: bool = False  # whether `adapt` also takes files of other models, not their checkpoints alone
-    default_weights: str | None = None  # what `zoo.load` takes where nobody published any: "none" or "imagenet"
+    # What `zoo.load` takes where nobody published any: "none", "imagenet", or one for each stream.
+    default_weights: str | tuple[str, ...] | None = None
+    untrainable: str = "has nothing to learn; `zoo test` measures it as it is"  # said of one without a training step
     image_backbone: str | None = None  # timm's name of the image network whose ImageNet weights it can start from
 
     def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:
@@ -97,6 +99,21 @@ class ZooModule(pl.LightningModule):
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
         """A published state dict under our names; a method with published weights says how."""
         raise WeightsError("nobody has published weights of this method in a foreign format, so none can be read.")
+
+    @staticmethod
+    def upstream_arguments(state: Mapping[str, Any]) -> dict[str, Any]:
+        """What a published state dict says of how its model is built: arguments of the builder, plain values."""
+        return {}
+
+    @staticmethod
+    def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of the builder without which weights would not fit.
+
+        Args:
+            state: the weights, under our names.
+            said: the arguments of the model that they are from, as far as the file tells.
+        """
+        return {"num_classes": state["head.weight"].shape[0]} if "head.weight" in state else {}
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of another model as a start for this one; by default they must fit as they are."""

@@ -22,7 +22,7 @@ from zoo.methods.charades_keys import one_linear, vgg_weights, with_counters, wi
 from zoo.methods.moments import MomentModel
 from zoo.methods.two_streams import Fusion, TwoStreams
 from zoo.networks.vgg import Vgg16
-from zoo.registry import register
+from zoo.registry import create, register
 from zoo.spec import MomentSpec, VideoSpec
 
 PAIRS = 3_761_459  # of an annotation of the training videos and an image within it, of which every fourth counts
@@ -328,7 +328,8 @@ def both_streams(
         release: whose colours.
     """
     options = {"num_classes": num_classes, "pool": pool, "points": points, "release": release}
-    return TwoStreamClassifier(two_stream("rgb", **options), two_stream("flow", **options), fusion, smooth)
+    streams = (create(f"charades_two_stream_{stream}", **options) for stream in ("rgb", "flow"))
+    return TwoStreamClassifier(*streams, fusion, smooth)
 
 
 @register("charades_two_stream_tiny", paper="sigurdsson2017asynchronous")
@@ -355,4 +356,5 @@ def both_tiny(
         smooth: half width of the average over time that localisation is scored after, too.
     """
     options = {"num_classes": num_classes, "channels": channels, "hidden": hidden, "crop": crop, "points": points}
-    return TwoStreamClassifier(tiny("rgb", pool=pool, **options), tiny("flow", pool=pool, **options), fusion, smooth)
+    streams = (create(f"charades_two_stream_{stream}_tiny", pool=pool, **options) for stream in ("rgb", "flow"))
+    return TwoStreamClassifier(*streams, fusion, smooth)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -54,8 +56,9 @@ class FieldHead(nn.Module):
 
     def forward(self, features: Tensor) -> Potentials:
         """``[B, D]`` to the potentials of B frames, in 32-bit floats at least."""
-        features = features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
-        with torch.autocast(features.device.type, enabled=False):
+        features = features.to(self.op.weight.dtype)
+        # Tensors without memory, which costs are counted with, know no autocast.
+        with nullcontext() if features.is_meta else torch.autocast(features.device.type, enabled=False):
             xi = None
             if self.xi is not None:
                 xi = self.xi(features.detach() if self.cut else features)
