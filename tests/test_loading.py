@@ -248,12 +248,10 @@ class TestStreams:
             zoo.load("charades_two_stream_tiny", [files["rgb"]])
         with pytest.raises(zoo.WeightsError, match="2 sets of weights were given, and i3d_tiny takes one"):
             zoo.load("i3d_tiny", list(files.values()))
-        with pytest.raises(zoo.WeightsError, match="wrong shape: backbone.features.0.weight is"):
+        with pytest.raises(zoo.WeightsError, match=r"wrong shape: backbone\.features\.0\.weight is"):
             zoo.load("charades_two_stream_tiny", [files["flow"], files["rgb"]])
-        with pytest.raises(
-            zoo.WeightsError, match="of charades_two_stream_flow, and this stream of .* is a charades_t"
-        ):
-            zoo.load("charades_two_stream", ["charades_two_stream_flow.charades", "charades_two_stream_flow.charades"])
+        with pytest.raises(zoo.WeightsError, match=r"of charades_two_stream_flow, and this stream of .*rgb\."):
+            zoo.load("charades_two_stream", ["charades_two_stream_flow.charades"] * 2)
 
     def test_the_published_ones_are_looked_for_stream_by_stream(self):
         with pytest.raises(zoo.FetchError, match=r"nobody has published weights for 'charades_two_stream_rgb_tiny'"):

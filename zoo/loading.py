@@ -311,8 +311,8 @@ def _from_imagenet(model: str, weights: str, arguments: dict[str, Any]) -> ZooMo
 
 def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooModule:
     """All of the state into the module; only a head of another width stays fresh."""
-    head, classes = state.get("head.weight"), getattr(module, "num_classes", None)
-    replaced = head is not None and classes is not None and head.shape[0] != classes
+    theirs, classes = module.asked_by(state, {}).get("num_classes"), getattr(module, "num_classes", None)
+    replaced = theirs is not None and classes is not None and theirs != classes
     load_strict(module, state, replaced_head=replaced)
     module.labels = tuple(labels) if labels and not replaced else None
     return module.eval()

@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import functools
+from collections import OrderedDict
+
+import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+import zoo
 from tests import goldens
+from tests.goldens import recipe
+from tests.hub.conftest import hub, online  # noqa: F401 (fixtures)
+from tests.hub.python2_file import write_python2
+from tests.hub_server import Plain
 from zoo import registry
+from zoo.data.activities import packaged_vocabulary
+from zoo.hub.manifest import manifest
+from zoo.methods import async_tf
 from zoo.methods.async_tf import AsyncTF, adjustment, balanced, refined
 from zoo.methods.base import Recipe
 from zoo.metrics.smoothing import moving_average
@@ -198,6 +211,43 @@ def test_the_whole_network_under_the_ports_names():
                 case.check_relative(f"{name}#mean_std", torch.stack([wide.mean(), wide.std(correction=0)]))
     case.check("affinity", model.head.affinity)
     case.assert_complete()
+
+
+def test_the_ports_file_as_python_2_wrote_it(online, monkeypatch, tmp_path):  # noqa: F811
+    """DataParallel's prefix, no counters of batch norm, an affinity that lies flat; a small network in its place."""
+    monkeypatch.setattr(async_tf.timm, "create_model", functools.partial(resnet, timm.create_model))
+    model = registry.create("async_tf").eval()
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in recipe.state_dict(shapes).items()})
+    names = {"unary.weight": "mA.weight", "unary.bias": "mA.bias", "left": "mAAa.weight", "right": "mAAb.weight"}
+    state = OrderedDict()
+    for key, value in model.state_dict().items():
+        part, _, rest = key.partition(".")
+        if not key.endswith("num_batches_tracked"):
+            name = rest if part == "backbone" else f"fc.{names[rest]}"
+            state[f"module.{name}"] = value.reshape(-1, 1) if name.startswith("fc.mAA") else value
+    path = tmp_path / "asynctf_rgb.pth.tar"
+    content = {"epoch": 5, "arch": "resnet152", "state_dict": state, "mAP": np.float64(0.261), "optimizer": {}}
+    write_python2(path, content)
+    address = manifest().get("async_tf.charades").source.url.split("/", 3)[3].partition("?")[0]
+    online.plain[f"/{address}"] = Plain(path.read_bytes())
+    found = zoo.load("async_tf")
+    assert (found.labels, found.checkpoint.name) == (packaged_vocabulary().classes, "async_tf.charades")
+    batch = {"rgb": torch.randint(0, 256, (5, 3, 64, 64), dtype=torch.uint8), "rgb_time": torch.arange(1, 300, 60)}
+    batch["lengths"] = torch.tensor([5])
+    with torch.inference_mode():
+        for a, b in zip(found.scores(batch)[0], model.scores(batch)[0], strict=True):
+            assert torch.equal(a, b)
+    other = zoo.load("async_tf", num_classes=7, rank=2)
+    assert (other.labels, other.head.affinity.shape) == (None, (7, 7))
+    assert zoo.load("async_tf", weights=path, points=9).spec.moments.points == 9
+    with pytest.raises(zoo.WeightsError, match=r"found was: fc\.bias, fc\.weight\. Are these"):
+        model.upstream_keys({"module.fc.weight": torch.zeros(157, 8), "module.fc.bias": torch.zeros(157)})
+
+
+def resnet(create, name, **options):
+    assert name == "resnet152"
+    return create("resnet18", layers=[1, 1, 1, 1], channels=[4, 4, 8, 8], **options)
 
 
 def test_balance_scales_gradients_only():

@@ -5,8 +5,7 @@ import torch
 
 from zoo import registry
 from zoo.data.activities import packaged_vocabulary
-from zoo.errors import WeightsError, ZooError
-from zoo.methods.temporal_field_keys import from_release
+from zoo.errors import ZooError
 from zoo.methods.temporal_fields import Field, field_states
 
 WORLD = {
@@ -174,29 +173,3 @@ class TestResuming:
         model.on_save_checkpoint(saved)
         assert saved["message_server"]["video"].tolist() == list(model.server._place)
         assert saved["zoo"]["arguments"]["mapping"] == WORLD["mapping"]
-
-
-class TestTheReleasesWeights:
-    def test_layer_by_layer(self):
-        """A file in the release's order of layers, named as Lua names them, loads strictly."""
-        torch.manual_seed(0)
-        with torch.device("meta"):
-            model = registry.create("temporal_fields", **WORLD, intents=4)
-        own = model.state_dict()
-        layers = [k.removesuffix(".weight") for k in own if k.endswith(".weight")]
-        file, number = {}, 0
-        for layer in layers:
-            number += 2
-            for part in ("weight", "bias"):
-                if f"{layer}.{part}" in own:
-                    shape = own[f"{layer}.{part}"].shape
-                    file[f"modules.{number}.{part}"] = torch.empty(
-                        (shape[0], shape[1] * 9) if len(shape) == 4 else shape, device="meta"
-                    )
-        file[f"modules.{number + 2}.weight"] = torch.empty(own["head.mu"].numel(), 1, device="meta")
-        found = from_release(file)
-        assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in own.items()}
-
-    def test_another_models_file(self):
-        with pytest.raises(WeightsError, match="has 1 layers"):
-            from_release({"modules.1.weight": torch.zeros(1, 1)})

@@ -17,9 +17,9 @@ from torch import Tensor
 from zoo.errors import WeightsError
 
 #: torchvision's numbers of VGG-16's convolutions, which those of the files of flow are too.
-_CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-_LAYERS = (*(f"features.{n}" for n in _CONVOLUTIONS), "classifier.0", "classifier.3")
-_NUMBERS = {32: "classifier.0", 35: "classifier.3", 38: "classifier.6"} | {n: f"features.{n}" for n in _CONVOLUTIONS}
+CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+_LAYERS = (*(f"features.{n}" for n in CONVOLUTIONS), "classifier.0", "classifier.3")
+_NUMBERS = {32: "classifier.0", 35: "classifier.3", 38: "classifier.6"} | {n: f"features.{n}" for n in CONVOLUTIONS}
 
 
 def without_module(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -28,10 +28,16 @@ def without_module(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {".".join(part for part in key if part != "module"): torch.as_tensor(value) for key, value in parts}
 
 
-def with_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Batch norm's counters, which torch before 0.4.1 did not have, beside its statistics: zero where they lack."""
+def with_counters(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """Batch norm's counters, which torch before 0.4.1 did not have, beside its statistics: zero where they lack.
+
+    Args:
+        state: some module's.
+        prefix: that all names get.
+    """
     known = {key: key.replace("running_mean", "num_batches_tracked") for key in state if key.endswith("running_mean")}
-    return {**{key: torch.zeros((), dtype=torch.int64) for key in known.values()}, **state}
+    whole = {**{key: torch.zeros((), dtype=torch.int64) for key in known.values()}, **state}
+    return {f"{prefix}{key}": value for key, value in whole.items()}
 
 
 def vgg_weights(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

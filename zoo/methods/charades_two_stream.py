@@ -21,7 +21,7 @@ from zoo.methods.base import Recipe
 from zoo.methods.charades_keys import one_linear, vgg_weights, with_counters, without_module
 from zoo.methods.moments import MomentModel
 from zoo.methods.two_streams import Fusion, TwoStreams
-from zoo.networks.vgg import Vgg16
+from zoo.networks.vgg import Vgg16, vgg_from_timm
 from zoo.registry import create, register
 from zoo.spec import MomentSpec, VideoSpec
 
@@ -151,16 +151,8 @@ class VggClassifier(FrameClassifier):
         return {**{f"backbone.{key}": value for key, value in vgg.items()}, **one_linear(rest)}
 
     def start_from_image(self, state: Mapping[str, Tensor]) -> None:
-        """Take timm's VGG-16, whose fully connected layers are convolutions there."""
-        renamed = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3"}
-        found = {}
-        for key, value in state.items():
-            layer, _, kind = key.rpartition(".")
-            layer = renamed.get(layer, layer)
-            if not layer.startswith("head"):
-                flat = layer.startswith("classifier") and kind == "weight"
-                found[f"{layer}.{kind}"] = value.flatten(1) if flat else value
-        self.backbone.load_state_dict(found)
+        """Take timm's VGG-16."""
+        self.backbone.load_state_dict(vgg_from_timm(state))
 
 
 @register("charades_two_stream_rgb", paper="sigurdsson2017asynchronous", stream="rgb")

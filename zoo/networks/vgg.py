@@ -6,7 +6,7 @@ published; the classifier's last layer is left to whoever puts a head on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -65,3 +65,16 @@ class Vgg16(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Normalised frames ``[N, C, H, W]``, of 32 pixels at least, to ``[N, out_features]`` (fc7 after its ReLU)."""
         return self.classifier(self.pool(self.features(frames)).flatten(1))
+
+
+def vgg_from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's VGG-16, whose fully connected layers are convolutions there, under torchvision's names, without head."""
+    renamed = {"pre_logits.fc1": "classifier.0", "pre_logits.fc2": "classifier.3"}
+    found = {}
+    for key, value in state.items():
+        layer, _, kind = key.rpartition(".")
+        layer = renamed.get(layer, layer)
+        if not layer.startswith("head"):
+            flat = layer.startswith("classifier") and kind == "weight"
+            found[f"{layer}.{kind}"] = value.flatten(1) if flat else value
+    return found
