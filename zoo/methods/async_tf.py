@@ -11,6 +11,7 @@ training those come from a message server; in a test all frames of the video spe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.errors import WeightsError
 from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
+from zoo.methods.charades_keys import with_counters, without_module
 from zoo.metrics.smoothing import moving_average
 from zoo.networks.message_server import MessageServer
 from zoo.registry import register
@@ -119,11 +122,6 @@ class AsyncTF(Asynchronous):
         """Frames ``[B, 3, S, S]`` to what each says by itself, ``[B, C]`` logits."""
         return self.head(self.backbone(frames))
 
-    def start_from_image(self, state: Mapping[str, Tensor]) -> None:
-        """Take an image classifier's weights but its head."""
-        own = self.backbone.state_dict()
-        self.backbone.load_state_dict({key: value for key, value in state.items() if key in own})
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss, parts = self.loss(self(self.inputs(batch)), batch)
         self.log_dict({"train_loss": loss, **parts}, prog_bar=True, batch_size=len(batch["label"]))
@@ -198,17 +196,34 @@ class AsyncTF(Asynchronous):
 
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
-        """The port's checkpoints: ``module.``, torchvision's names, and ``fc.mA``, ``fc.mAAa``, ``fc.mAAb``."""
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-        classes = state["fc.mA.weight"].shape[0]
-        ours = {
-            "head.unary.weight": state.pop("fc.mA.weight"),
-            "head.unary.bias": state.pop("fc.mA.bias"),
-            "head.left": state.pop("fc.mAAa.weight").reshape(classes, -1),
-            "head.right": state.pop("fc.mAAb.weight").reshape(-1, classes),
-        }
-        return ours | {f"backbone.{key}": value for key, value in state.items() if not key.startswith("fc.")}
+        """The port's checkpoints: ``module.``, torchvision's names, and ``fc.mA``, ``fc.mAAa``, ``fc.mAAb``.
 
+        Raises:
+            WeightsError: they are another model's.
+        """
+        state = without_module(state)
+        head = {key: value for key, value in state.items() if key.startswith("fc.")}
+        if set(head) != _HEAD:
+            raise WeightsError(
+                f"a file of AsyncTF has {', '.join(sorted(_HEAD))}; found was: {', '.join(sorted(head)) or 'none'}. "
+                "Are these the weights of another model?"
+            )
+        classes = len(head["fc.mA.weight"])
+        return with_counters({key: value for key, value in state.items() if key not in head}, "backbone.") | {
+            "head.unary.weight": head["fc.mA.weight"],
+            "head.unary.bias": head["fc.mA.bias"],
+            "head.left": head["fc.mAAa.weight"].reshape(classes, -1),
+            "head.right": head["fc.mAAb.weight"].reshape(-1, classes),
+        }
+
+    @staticmethod
+    def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
+        """As many categories, and an affinity of the same rank."""
+        return dict(zip(("num_classes", "rank"), state["head.left"].shape, strict=True)) if "head.left" in state else {}
+
+
+#: What a published file has in place of a classifier.
+_HEAD = {"fc.mA.weight", "fc.mA.bias", "fc.mAAa.weight", "fc.mAAb.weight"}
 
 _EPOCH = 5732  # batches of 50 in a fifth of the 1,432,966 training images, of which every fourth counts
 
@@ -240,6 +255,7 @@ def async_tf(
     unary_weight: float = 15.0,
     balance: bool = True,
     window: int = 1,
+    points: int = 50,
     learning_rate: float = 2.5e-3,
     backbone: str = "resnet152",
 ) -> AsyncTF:
@@ -256,6 +272,7 @@ def async_tf(
         unary_weight: of the loss of what each frame says by itself.
         balance: gradients as if every category were on as often as off.
         window: test frames on either side that scores are averaged over.
+        points: frames of a video in a test.
         learning_rate: for 50 frames a step.
         backbone: an image network of timm.
     """
@@ -263,7 +280,7 @@ def async_tf(
     model = AsyncTF(
         network,
         network.num_features,
-        spec=_SPEC,
+        spec=_SPEC.replace(moments=dataclasses.replace(_SPEC.moments, points=points)),
         recipe=Recipe(
             rate=learning_rate,
             batch=50,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from zoo.errors import WeightsError
 from zoo.methods.moments import MomentModel
 from zoo.networks.message_server import MessageServer
+from zoo.networks.vgg import Vgg16, vgg_from_timm
 
 _KEY = "message_server"
 
@@ -22,8 +25,11 @@ class Asynchronous(MomentModel):
 
     Attributes:
         server: the messages; saved in checkpoints, so that a resumed run hears what the first would have.
+        backbone: frames to features.
     """
 
+    starts_from_files = True
+    backbone: nn.Module
     server: MessageServer
 
     def exchange(self, batch: dict[str, Any], **messages: Tensor) -> dict[str, Tensor]:
@@ -34,6 +40,27 @@ class Asynchronous(MomentModel):
             sent = {name: self.all_gather(value).transpose(0, 1).flatten(0, 1) for name, value in sent.items()}
         self.server.send(**sent)
         return sent
+
+    def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Another model's network for frames under this one's own head.
+
+        Raises:
+            WeightsError: they hold none.
+        """
+        network = {key: value for key, value in state.items() if key.startswith("backbone.")}
+        if not network:
+            raise WeightsError(
+                f"these weights hold no network for frames (backbone...), which {self.name} could start from; take a "
+                "classifier's of single frames, such as charades_two_stream_rgb."
+            )
+        return {**self.state_dict(), **network}
+
+    def start_from_image(self, state: Mapping[str, Tensor]) -> None:
+        """Take an image classifier's weights of timm's but its head."""
+        if isinstance(self.backbone, Vgg16):
+            state = vgg_from_timm(state)
+        own = self.backbone.state_dict()
+        self.backbone.load_state_dict({key: value for key, value in state.items() if key in own})
 
     def on_fit_start(self) -> None:
         super().on_fit_start()

@@ -31,6 +31,7 @@ from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
 from zoo.methods.classifier import Prediction
 from zoo.methods.moments import Activities, MomentPrediction, MomentScore
+from zoo.methods.temporal_field_keys import arguments_of_release, from_release
 from zoo.methods.temporal_field_loss import (
     Told,
     from_mail,
@@ -190,7 +191,8 @@ class TemporalFields(Asynchronous):
         if spoken is not None and spoken != self.vocabulary:
             if not self.learnt and self.arguments.get("mapping") is None:
                 self._take_over(spoken, stage)
-            elif spoken.mapping != self.vocabulary.mapping:
+            elif spoken.mapping != self.vocabulary.mapping and spoken.classes != self.vocabulary.classes:
+                # Of the same classes, the mapping holds that the weights were trained with.
                 raise DataError(
                     f"{self.name} was built for other objects and verbs than those of {self.trainer.datamodule.name} "
                     f"({len(self.vocabulary.mapping)} and {len(spoken.mapping)} classes). Start from a fresh head "
@@ -226,7 +228,10 @@ class TemporalFields(Asynchronous):
         super().on_load_checkpoint(checkpoint)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
-        self.learnt = True
+        own = self.head.state_dict(prefix="head.")
+        given = {key: state_dict[key] for key in own if key in state_dict}
+        # A start has this very head, and another network under it; see `adapt`.
+        self.learnt |= any(value.data_ptr() != own[key].data_ptr() for key, value in given.items())
         return super().load_state_dict(state_dict, *args, **options)
 
     def forward(self, frames: Tensor) -> Potentials:
@@ -411,9 +416,17 @@ class TemporalFields(Asynchronous):
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
         """The Torch release's weights, read layer by layer; see `zoo.methods.temporal_field_keys`."""
-        from zoo.methods.temporal_field_keys import from_release
-
         return from_release(state)
+
+    @staticmethod
+    def upstream_arguments(state: Mapping[str, Any]) -> dict[str, Any]:
+        """The release's own mapping, where the file has it and the package another."""
+        return arguments_of_release(state)
+
+    @staticmethod
+    def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
+        """The same vocabulary."""
+        return {name: said[name] for name in _SPOKEN if said.get(name) is not None}
 
 
 def field_states(vocabulary: ActivityVocabulary, field: Field) -> tuple[States, Tensor]:
@@ -437,6 +450,10 @@ def field_states(vocabulary: ActivityVocabulary, field: Field) -> tuple[States, 
     scenes = len(vocabulary.scenes) if field.scenes else 1
     states = States(ordered, (len(kinds), objects, verbs, field.progress), scenes, joint=field.released)
     return states, torch.tensor(numbers)
+
+
+#: The builder's arguments that make a vocabulary.
+_SPOKEN = ("mapping", "objects", "verbs", "scene_names", "classes")
 
 
 def spoken_arguments(vocabulary: ActivityVocabulary) -> dict[str, Any]:
@@ -589,7 +606,7 @@ def temporal_fields(
     )
     epochs, step = (20, 6) if stream == "rgb" else (80, 30)
     network = Vgg16(3 if stream == "rgb" else 2 * moments.flow)
-    return TemporalFields(
+    model = TemporalFields(
         network,
         network.out_features,
         spec=_SPEC.replace(moments=moments),
@@ -618,6 +635,8 @@ def temporal_fields(
         ),
         vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes),
     )
+    model.image_backbone = "vgg16.tv_in1k" if stream == "rgb" else None
+    return model
 
 
 @register(
