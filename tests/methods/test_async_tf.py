@@ -266,3 +266,26 @@ def test_the_affinity_is_asymmetric():
     assert refined(a, zero, first, affinity)[0, 1] == 0.5
     y = torch.tensor([[0.0, 1.0]])
     assert adjustment(first, zero, affinity, y)[0] > 0 == adjustment(first, zero, affinity, y)[1]
+
+
+def test_half_precision_is_for_the_network_alone():
+    """Logits may come in sixteen bits; what follows has 32, under autocast too."""
+    torch.manual_seed(0)
+    model = AsyncTF(nn.Identity(), 3, spec=SPEC, recipe=Recipe(), num_classes=4)
+    batch = {
+        "video": torch.zeros(5, dtype=torch.int64),
+        "rgb_time": torch.arange(1, 6),
+        "label": torch.randint(2, (5, 4), dtype=torch.uint8),
+    }
+    a = torch.randn(5, 4).bfloat16()
+    losses = []
+    for logits in (a, a.float()):
+        model.server.clear()
+        model.seen.zero_()
+        with torch.autocast("cpu", torch.bfloat16):
+            for _ in range(2):  # the second time there is mail
+                loss, _ = model.loss(logits, batch)
+            losses.append(loss)
+            assert model.message_passing(logits, batch["rgb_time"]).dtype == torch.float32
+    assert losses[0].dtype == torch.float32
+    torch.testing.assert_close(losses[0], losses[1])

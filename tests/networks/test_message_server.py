@@ -99,6 +99,20 @@ class TestMemory:
         with pytest.raises(ZooError, match="does not fit"):
             MessageServer({"say": 1}, videos=1).send(numbers(1, 2), numbers(1, 1), say=torch.zeros(2, 1))
 
+    def test_nobody_asks(self):
+        """Before the first message and behind it."""
+        server, nobody = MessageServer({"say": 2}), torch.empty(0, dtype=torch.int64)
+        for _ in range(2):
+            assert server.receive(nobody, nobody).gather("say", "all").shape == (0, 2)
+            server.send(numbers(1), numbers(1), say=torch.ones(1, 2))
+
+    def test_mail_for_a_model_of_another_precision(self):
+        server = MessageServer({"say": 1})
+        assert server.receive(numbers(1), numbers(1)).to(torch.float64).gather("say", "past").dtype == torch.float64
+        mail = sent(server, (1, 1, 1.0)).receive(numbers(1), numbers(9)).to(torch.float64)
+        assert mail.gather("say", "past").dtype == mail.kernel.dtype == torch.float64
+        assert mail.count("past").tolist() == [1]
+
     def test_what_is_kept_has_no_graph(self):
         server = MessageServer({"say": 1})
         server.send(numbers(1), numbers(1), say=torch.ones(1, 1, requires_grad=True))

@@ -25,7 +25,7 @@ from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
 from zoo.methods.charades_keys import with_counters, without_module
 from zoo.metrics.smoothing import moving_average
-from zoo.networks.message_server import MessageServer
+from zoo.networks.message_server import MessageServer, wide
 from zoo.registry import register
 from zoo.spec import MomentSpec, VideoSpec
 
@@ -48,7 +48,7 @@ class AffinityHead(nn.Module):
     @property
     def affinity(self) -> Tensor:
         """M."""
-        return self.left @ self.right
+        return wide(self.left) @ wide(self.right)
 
 
 def refined(a: Tensor, past: Tensor, future: Tensor, affinity: Tensor) -> Tensor:
@@ -129,9 +129,12 @@ class AsyncTF(Asynchronous):
 
     def loss(self, a: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         """The criterion: logits ``[B, C]`` of a batch to the loss and its parts; it also sends the batch's messages."""
-        video, time, label = batch["video"], self.times(batch), batch["label"].to(a)
-        affinity = self.head.affinity
-        heard = self.server.receive(video, time)
+        with torch.autocast(a.device.type, enabled=False):
+            return self._loss(wide(a), batch)
+
+    def _loss(self, a: Tensor, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        label, affinity = batch["label"].to(a), self.head.affinity
+        heard = self.hear(batch, a)
         past, future = (self.temporal_weight * heard.gather("said", side) for side in ("past", "future"))
         q = refined(a, past, future, affinity)
         sent = self.exchange(batch, said=a.sigmoid(), label=label)
@@ -143,7 +146,7 @@ class AsyncTF(Asynchronous):
         known = known + self.unary_weight * F.binary_cross_entropy_with_logits(a, label)
         parts = {"class_loss": known}
         if self.adjustment_weight:
-            told = self.server.receive(video, time)  # the labels of this batch are among them
+            told = self.hear(batch, a)  # the labels of this batch are among them
             gaps = (
                 self.temporal_weight * told.gather("label", side) - said
                 for side, said in (("past", past), ("future", future))
@@ -157,7 +160,8 @@ class AsyncTF(Asynchronous):
         parts = (rows_of(value, batch["lengths"]) for value in (self(self.inputs(batch)), self.times(batch)))
         found = []
         for a, time in zip(*parts, strict=True):
-            q = moving_average(self.message_passing(a, time), self.window)
+            with torch.autocast(a.device.type, enabled=False):
+                q = moving_average(self.message_passing(a, time), self.window)
             found.append((q.amax(0), q))
         return found
 
@@ -167,6 +171,7 @@ class AsyncTF(Asynchronous):
         The release passes messages six times, but what a frame sends never changes: with room for all frames and
         without decay that is this single pass.
         """
+        a = wide(a)
         near = torch.exp(-((time[:, None] - time).double() ** 2) / (2 * self.sigma**2)).to(a)
         earlier, later = ((time[:, None] > time).to(a), (time[:, None] < time).to(a))
         said = a.sigmoid()

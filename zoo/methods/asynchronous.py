@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import WeightsError
+from zoo.errors import WeightsError, ZooError
 from zoo.methods.moments import MomentModel
-from zoo.networks.message_server import MessageServer
+from zoo.networks.message_server import Mail, MessageServer
 from zoo.networks.vgg import Vgg16, vgg_from_timm
 
 _KEY = "message_server"
@@ -20,7 +20,7 @@ class Asynchronous(MomentModel):
     """A model of moments whose training frames talk to frames that other batches held.
 
     How messages travel: every process holds the messages of all videos. After a step each sends its batch's to all
-    (a few hundred numbers a frame, gathered once), and every process files them in the order in which one process with
+    (a few hundred numbers a frame), and every process files them in the order in which one process with
     the whole batch would have had them. So any number of processes hears the same.
 
     Attributes:
@@ -32,14 +32,35 @@ class Asynchronous(MomentModel):
     backbone: nn.Module
     server: MessageServer
 
+    def hear(self, batch: dict[str, Any], like: Tensor) -> Mail:
+        """What the others of their videos tell a training batch's frames, as numbers of the type of ``like``."""
+        return self.server.receive(batch["video"], self.times(batch)).to(like.dtype)
+
     def exchange(self, batch: dict[str, Any], **messages: Tensor) -> dict[str, Tensor]:
-        """File a training batch's messages with every process's server; returns those of all processes."""
+        """File a training batch's messages with every process's server; returns those of all processes.
+
+        Raises:
+            ZooError: some are no numbers. Whoever heard them would say no numbers, too, for as long as they are kept.
+        """
         sent = {"video": batch["video"], "time": self.times(batch), **{k: v.detach() for k, v in messages.items()}}
         if self._trainer is not None and self.trainer.world_size > 1:
-            # Process r of W has the rows r, r + W, r + 2 W, ... of what one process would have had.
-            sent = {name: self.all_gather(value).transpose(0, 1).flatten(0, 1) for name, value in sent.items()}
+            sent = {name: self._of_all(value) for name, value in sent.items()}
+        known = torch.stack([sent[name].flatten(1).isfinite().all(1) for name in messages])
+        if not known.all():  # of all processes, so that none is left waiting
+            video = int(sent["video"][int((~known.all(0)).long().argmax())])
+            raise ZooError(
+                f"{self.name or type(self).__name__}: what a frame of training video {video} says is not a number: the "
+                "weights have run away. Go on from an earlier checkpoint (--ckpt_path) at a lower rate, or with "
+                "gradients clipped (--trainer.gradient_clip_val)."
+            )
         self.server.send(**sent)
         return sent
+
+    def _of_all(self, value: Tensor) -> Tensor:
+        """A batch's rows ``[B * k, ...]``, k to a sample, of all W processes, ``[W * B * k, ...]``."""
+        # Process r has the samples r, r + W, r + 2 W, ... of what one process would have had.
+        rows = self.all_gather(value).unflatten(1, (-1, self.spec.moments.together))
+        return rows.transpose(0, 1).flatten(0, 2)
 
     def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Another model's network for frames under this one's own head.

@@ -48,6 +48,11 @@ class Mail:
         """Messages of a side for each receiver, ``[B]``."""
         return (getattr(self, side) > 0).sum(1)
 
+    def to(self, dtype: torch.dtype) -> Mail:
+        """The same as numbers of another type."""
+        weights = (weight.to(dtype) for weight in (self.past, self.future, self.all, self.kernel))
+        return Mail({name: message.to(dtype) for name, message in self.messages.items()}, *weights)
+
 
 class MessageServer:
     """The last messages of many videos, in memory that is bounded and allocated as videos come.
@@ -121,7 +126,7 @@ class MessageServer:
         """
         device = time.device
         rows = [self._place.get(v, EMPTY) for v in video.tolist()]
-        if not self._place or max(rows) == EMPTY:
+        if not self._place or max(rows, default=EMPTY) == EMPTY:
             nothing = torch.zeros(len(rows), 1, dtype=self.dtype, device=device)
             messages = {name: nothing[..., None].expand(-1, -1, width) for name, width in self.widths.items()}
             return Mail(messages, nothing, nothing, nothing, nothing)
@@ -243,6 +248,11 @@ class MessageServer:
             rank = side.sum(1, keepdim=True) - 1 - rank
         weight = torch.where(side, self.decay ** rank.clamp(min=0).to(self.dtype), 0)
         return weight / weight.sum(1, keepdim=True).clamp(min=torch.finfo(self.dtype).tiny)
+
+
+def wide(value: Tensor) -> Tensor:
+    """In 32-bit floats at least, which messages and probabilities of hundreds of states need."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def _turns(videos: list[int]) -> list[int]:
