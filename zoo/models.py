@@ -35,9 +35,14 @@ def _factory(build: Callable[..., Any], name: str) -> Callable[..., pl.Lightning
         from zoo.loading import load
 
         weights = arguments.pop("weights", None)
-        return registry.create(name, **arguments) if weights is None else load(name, weights, **arguments).train()
+        if weights is None:
+            return registry.create(name, **arguments)
+        # A command line says everything. What it leaves at nothing, the weights may know.
+        said = {k: v for k, v in arguments.items() if v is not None or k not in unsaid}
+        return load(name, weights, **said).train()
 
     signature = inspect.signature(build)
+    unsaid = {parameter.name for parameter in signature.parameters.values() if parameter.default is None}
     weights = inspect.Parameter("weights", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=str | None)
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
     model.__signature__ = inspect.Signature([*parameters, weights], return_annotation=pl.LightningModule)
