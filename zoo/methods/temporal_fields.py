@@ -214,17 +214,29 @@ class TemporalFields(Asynchronous):
         self.arguments |= spoken_arguments(spoken)
 
     def on_fit_start(self) -> None:
+        """From here on the weights belong to these words, and its checkpoints name them."""
         super().on_fit_start()
         self.learnt = True
+        self.arguments |= spoken_arguments(self.vocabulary)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse, by name, to go on with weights of other objects and verbs."""
-        said = checkpoint.get("zoo", {}).get("arguments", {}).get("mapping")
-        if said is not None and [list(pair) for pair in self.vocabulary.mapping] != said:
-            raise WeightsError(
-                f"the checkpoint's {self.name} was trained on other objects and verbs ({len(said)} classes) than this "
-                f"one is for ({len(self.vocabulary.mapping)} classes). Give the data that it was trained on."
-            )
+        """Go on with the objects and verbs that the weights were trained on.
+
+        Raises:
+            WeightsError: they were trained on other classes.
+        """
+        said = checkpoint.get("zoo", {}).get("arguments", {})
+        if said.get("mapping") is not None:
+            spoken = vocabulary_of(*(said.get(name) for name in spoken_arguments(self.vocabulary)))
+            if spoken.classes != self.vocabulary.classes:
+                raise WeightsError(
+                    f"the checkpoint's {self.name} was trained on other classes ({len(spoken.classes)}: "
+                    f"{spoken.classes[0]!r}, ...) than this one is for ({len(self.vocabulary.classes)}: "
+                    f"{self.vocabulary.classes[0]!r}, ...). Give the data that it was trained on."
+                )
+            if spoken != self.vocabulary:
+                self._speak(spoken)
+                self.to(device=self.device, dtype=self.dtype)
         super().on_load_checkpoint(checkpoint)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
@@ -248,13 +260,11 @@ class TemporalFields(Asynchronous):
 
     def loss(self, phi: Potentials, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """The surrogate loss of a batch, and the mean of log Q_i of its labels; sends the batch's messages."""
-        seen = phi.map(Tensor.detach)
         label, scene = self._labels(batch)
-        if self.spec.moments.together > 1:
-            gradients, likelihood = self._together(seen, label, scene, batch)
-        else:
-            gradients, likelihood = self._asynchronously(seen, label, scene, batch)
-        return surrogate(phi, gradients, self.field.prior), likelihood.mean()
+        learn = self._together if self.spec.moments.together > 1 else self._asynchronously
+        with torch.autocast(label.device.type, enabled=False):
+            gradients, likelihood = learn(phi.map(Tensor.detach), label, scene, batch)
+            return surrogate(phi, gradients, self.field.prior), likelihood.mean()
 
     def _labels(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Numbers of the true states ``[B]``, and the scenes where they are told apart."""
@@ -269,8 +279,7 @@ class TemporalFields(Asynchronous):
     ) -> tuple[Potentials, Tensor]:
         """Algorithm 2 for B frames of any videos: get messages, infer, send, and what follows for the potentials."""
         field, states, scale = self.field, self.states, self.field.scale
-        where = batch["video"], self.times(batch)
-        mail, heard, wish = self.server.receive(*where), None, None
+        mail, heard, wish = self.hear(batch, phi.op), None, None
         if phi.mu is not None:
             heard = scale * (mail.gather("q", "past") @ phi.mu + mail.gather("q", "future") @ phi.mu.T)
         if phi.xi is not None:
@@ -282,7 +291,7 @@ class TemporalFields(Asynchronous):
             own = phi.xi[torch.arange(len(label), device=label.device), states.unit[label]]
             messages |= {"wish": towards_intent(belief.u, phi.xi), "label_wish": own}
         self.exchange(batch, **messages)
-        mail = self.server.receive(*where)  # what this batch has just said is heard too
+        mail = self.hear(batch, phi.op)  # what this batch has just said is heard too
         told = Told(
             *from_mail(mail, scale, released=field.released),
             *labels_from_mail(mail, states.units, scale),
@@ -314,10 +323,9 @@ class TemporalFields(Asynchronous):
     def infer(self, phi: Potentials, times: Tensor) -> Belief:
         """Message passing among the T frames of one video."""
         field = self.field
-        beliefs = message_passing(
-            phi, self.states, times, field.sigma, field.scale, field.passes, field.rounds, compounding=field.compounding
-        )
-        return beliefs[-1]
+        how = (field.sigma, field.scale, field.passes, field.rounds)
+        with torch.autocast(times.device.type, enabled=False):
+            return message_passing(phi, self.states, times, *how, compounding=field.compounding)[-1]
 
     def beliefs(self, batch: dict[str, Any]) -> list[Belief]:
         """Of each video of a test batch."""
