@@ -269,6 +269,12 @@ class MomentModel(ScoredModule):
         ]
 
     def best(self, scores: Tensor, top: int) -> list[Prediction]:
-        """The likeliest classes by scores ``[C]``."""
+        """The likeliest classes by scores ``[C]``.
+
+        Raises:
+            ZooError: they are no numbers, as those of broken weights are.
+        """
+        if scores.isnan().any():
+            raise ZooError(f"{self.name or type(self).__name__} scores NaN: its weights are broken. Load others.")
         values, numbers = scores.topk(min(top, self.num_classes))
         return [Prediction(self.label(n), s, n) for s, n in zip(values.tolist(), numbers.tolist(), strict=True)]
