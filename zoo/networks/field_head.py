@@ -7,6 +7,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from zoo.networks.message_server import wide
 from zoo.networks.temporal_field import Potentials, States
 
 
@@ -65,7 +66,7 @@ class FieldHead(nn.Module):
             elif self.xi_constant is not None:
                 xi = self.xi_constant.expand(len(features), -1)
             os = None if self.os is None else self.scene_weight * self.os(features)
-            return Potentials(
+            potentials = Potentials(
                 self.op(features),
                 self.ap(features),
                 self.coap(features),
@@ -73,3 +74,4 @@ class FieldHead(nn.Module):
                 None if xi is None else xi.unflatten(1, (self.units, self.intents)),
                 self.mu,
             )
+            return potentials.map(wide)
