@@ -24,6 +24,16 @@ def row(name: str, weights: str | None, **more) -> dict:
     return {"name": name, "own": True, "weights": weights, "model": model, "values": {"top1": 50.0, "top5": 90}, **more}
 
 
+FLOW = "charades_two_stream_flow_tiny"
+
+
+def streams(name: str, **more) -> dict:
+    """A row of two models."""
+    weights = ["charades_two_stream_rgb_tiny.trial", f"{FLOW}.trial"]
+    options = {"model": "charades_two_stream_tiny", "weights": weights, "override": {"points": 5}}
+    return row(name, None, values={"map": 50.0}) | options | more
+
+
 TABLES = [
     {
         "id": "trial",
@@ -92,6 +102,25 @@ TABLES = [
         "metrics": {"mean_ap": PERCENT},
         "rows": [row("plain", "i3d_tiny.trial", values={"mean_ap": 1.0})],
     },
+    {
+        "id": "streams",
+        "title": "two models in one",
+        "task": "multi-label video classification",
+        "dataset": "Charades",
+        "split": "test",
+        "data": "charades",
+        "metrics": {"map": PERCENT},
+        "rows": [
+            streams("both"),
+            streams("multiplied", override={"points": 5, "fusion": "product"}),
+            streams("exchanged", weights=[f"charades_two_stream_{s}_tiny.trial" for s in ("flow", "rgb")]),
+            streams("not fetched", weights=["charades_two_stream_rgb_tiny.trial", f"{FLOW}.elsewhere"]),
+            row("guess", "none", model="charades_chance", values={"map": 6.0}),
+            row(
+                "another guess", "none", model="charades_chance", values={"map": 5.0}, measure={"map": "map_all_videos"}
+            ),
+        ],
+    },
 ]
 
 
@@ -100,7 +129,9 @@ def trial_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout's data files: checkpoints.yaml, benchmarks/tables, weights."""
     folder = tmp_path_factory.mktemp("trial")
     entries = {}
-    for name, classes in (("i3d_tiny.trial", 8), ("nonlocal_i3d_tiny.trial", 8), ("i3d_tiny.kinetics", 400)):
+    models = (("i3d_tiny.trial", 8), ("nonlocal_i3d_tiny.trial", 8), ("i3d_tiny.kinetics", 400))
+    frames = (("charades_two_stream_rgb_tiny.trial", 157), (f"{FLOW}.trial", 157))
+    for name, classes in (*models, *frames):
         torch.manual_seed(len(entries))
         model = zoo.create(name.partition(".")[0], num_classes=classes)
         for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm3d)):
@@ -117,6 +148,8 @@ def trial_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "default": name.endswith(".trial"),
         }
     entries["i3d_tiny.kinetics"]["labels"] = "kinetics400"
+    for name, _ in frames:
+        entries[name]["labels"] = "charades"
     plain = entries["i3d_tiny.trial"]
     flipped = bytearray((folder / plain["source"]["bundled"]).read_bytes())
     flipped[-100] ^= 1
@@ -124,6 +157,7 @@ def trial_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     away = {"upstream": {"url": "https://weights.invalid/i3d.pkl", "format": "caffe2"}}
     entries["i3d_tiny.flipped"] = {**plain, "source": {"bundled": "weights/flipped.safetensors"}, "default": False}
     entries["i3d_tiny.elsewhere"] = {**plain, "source": away, "sha256": None, "default": False}
+    entries[f"{FLOW}.elsewhere"] = {**entries[f"{FLOW}.trial"], "source": away, "sha256": None, "default": False}
     (folder / "checkpoints.yaml").write_text(yaml.safe_dump({"checkpoints": entries}))
     (folder / "benchmarks" / "tables").mkdir(parents=True)
     (folder / "benchmarks" / "tables" / "trial.yaml").write_text(yaml.safe_dump({"tables": TABLES}, sort_keys=False))

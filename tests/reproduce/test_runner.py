@@ -6,12 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import zoo
+from tests.data.activities import charades
+from zoo.data.activities import video_label
 from zoo.data.sandbox import CLASSES
 from zoo.files import NoPlaceError
+from zoo.metrics.charades import average_precision
 from zoo.reproduce import runner, tables
 from zoo.reproduce.evaluate import Settings, evaluate
 from zoo.reproduce.results import Measurement, Report, RowResult
@@ -204,6 +208,55 @@ def test_a_group_runs_all_its_tables_and_tests_no_weights_twice(trial, kinetics_
     assert list(report.tables) == ["trial/trial", "trial/real", "trial/unlogged"]
     first, _, last = report.rows
     assert first.measurement is last.measurement
+
+
+def test_a_row_of_two_streams_has_weights_for_each(trial, tmp_path, options):
+    root = charades(tmp_path, videos=True, flow=True)
+    report = zoo.reproduce("trial/streams", {"charades": root}, out=tmp_path / "out", **options)
+    rows = rows_of(report)
+    statuses = {name: row.status.partition(":")[0] for name, row in rows.items()}
+    assert statuses == {
+        "both": "reproduced",
+        "multiplied": "reproduced",
+        "exchanged": "failed",
+        "not fetched": "weights not reachable",
+        "guess": "reproduced",
+        "another guess": "reproduced",
+    }
+    assert "this stream of charades_two_stream_tiny is a charades_two_stream_rgb_tiny" in rows["exchanged"].status
+    names = ["charades_two_stream_rgb_tiny.trial", "charades_two_stream_flow_tiny.trial"]
+    said = rows["both"].measurement.weights
+    assert said["name"] == " + ".join(names)
+    assert [one["name"] for one in said["streams"]] == names
+    digests = [zoo.files.sha256_of(trial / "weights" / f"{name}.safetensors") for name in names]
+    assert [one["sha256"] for one in said["streams"]] == digests
+    assert said["override"] == {"points": 5}
+    assert "mean of both" in rows["both"].measurement.summary()
+    saved = json.loads(next((tmp_path / "out").rglob("*.json")).read_text())
+    assert saved["rows"][0]["weights"] == names
+    text = next((tmp_path / "out").rglob("*.md")).read_text()
+    assert "zoo.load('charades\\_two\\_stream\\_tiny', \\['charades" in text
+
+    data = zoo.datamodule("charades", root=root)
+    labels = torch.from_numpy(np.stack([video_label(record.actions, 157) for record in data.records("val")]))
+    for name, how in (("both", "mean"), ("multiplied", "product")):
+        model = zoo.fuse(*(zoo.load(one, points=5) for one in names), how)
+        scores = torch.zeros(len(labels), 157)
+        for row, record in zip(scores, data.records("val"), strict=True):
+            for one in model.predict(record.path, 157, flow=root / "Charades_v1_flow" / record.name):
+                row[one.index] = one.score
+        scores[labels.sum(1) == 0] = -torch.inf
+        by_hand = 100 * float(average_precision(scores, labels).nanmean())
+        assert rows[name].reproduced["map"] == pytest.approx(by_hand, abs=1e-3), name
+
+
+def test_a_row_may_have_a_number_of_its_own(trial, tmp_path, options):
+    root = charades(tmp_path)
+    guesses = ["guess", "another guess"]
+    first, second = zoo.reproduce("trial/streams", {"charades": root}, guesses, out=None, **options).rows
+    assert first.measurement is second.measurement
+    assert first.reproduced["map"] == first.measurement.metrics["map"]
+    assert second.reproduced["map"] == first.measurement.metrics["map_all_videos"] < first.reproduced["map"]
 
 
 def test_wrong_names_are_errors_before_anything_runs(trial):

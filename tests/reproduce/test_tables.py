@@ -14,6 +14,7 @@ from zoo import registry
 from zoo.data.catalog import DATA_SETS
 from zoo.errors import UnknownNameError, ZooError
 from zoo.hub.manifest import manifest
+from zoo.loading import on_paper
 from zoo.reproduce import tables
 from zoo.resources import resource
 
@@ -22,7 +23,6 @@ PAPER = ["5.2a", "5.2b", "5.2c", "5.2d", "5.2e", "5.2f", "5.2g", "5.3", "5.4", "
 NOT_OURS = {
     *("Optical Flow (FlowNet2)", "SIFT Flow", "Transitive Inv.", "DeepCluster"),
     *("Two-Stream+LSTM", "lstm_rgb.t7", "lstm_flow.t7", "lstm, combine_rgb_flow.py", "async__par1.pth.tar"),
-    *("Ours", "temporal fields, combine_rgb_flow.py"),
 }
 ROWS = [pytest.param(t, r, id=f"{t.name}: {r.name}") for t in tables.load_tables().values() for r in t.rows if r.model]
 
@@ -55,7 +55,11 @@ def test_a_rows_model_and_override_are_what_the_paper_says_of_it(table, row):
         assert built["clip"] == f"{said['frames']}x{said['frame_stride']}"
     for name in ("nonlocal_blocks", "stages", "instantiation", "attention", "num_classes"):
         assert said.get(name, built.get(name)) == built.get(name)
-    assert row.weights in (None, *tables.WORDS) or manifest().get(row.weights).model == row.model
+    if isinstance(row.weights, tuple):
+        streams = on_paper(row.model, **row.override).streams
+        assert [stream.name for stream in streams.values()] == [manifest().get(one).model for one in row.weights]
+    else:
+        assert row.weights in (None, *tables.WORDS) or manifest().get(row.weights).model == row.model
     assert table.data in {*DATA_SETS, "charades"}
 
 
@@ -118,6 +122,10 @@ tables:
         ("top1: 1.5", "top2: 1.5", "row 'a': top2 is not among the table's metrics"),
         ("model: m, ", "", "row 'a': weights and override need a model"),
         ("weights: m.w", "weights: n.w", "row 'a': weights 'n.w' are not of model 'm'"),
+        ("weights: m.w", "weights: [m.w]", "'weights' must be a checkpoint's name or a word for weights, or a list"),
+        ("weights: m.w", "weights: [m.w, none]", "'weights' must be a checkpoint's name"),
+        ("spread: {top1: 0.1}", "measure: {top5: map}", "row 'a': top5 is not among the table's metrics"),
+        ("spread: {top1: 0.1}", "measure: {top1: 1}", "'measure' must be a mapping of names to texts"),
         ("name: b", "name: a", "row a stands twice"),
         ("true}}", "true, relative_to: a}}", "relative_to goes with"),
         ("true}}", "true, measure: params, relative_to: c}}", "'c' is none of its rows"),

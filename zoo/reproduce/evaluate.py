@@ -26,7 +26,7 @@ from zoo.hub.manifest import Checkpoint, Upstream, manifest
 from zoo.loading import on_paper
 from zoo.reproduce.provenance import cores, device_name, sha256
 from zoo.reproduce.results import Measurement
-from zoo.reproduce.tables import UNTRAINED, WORDS, Row
+from zoo.reproduce.tables import UNTRAINED, Row
 
 _WORKERS = 8
 
@@ -57,7 +57,7 @@ def evaluate(row: Row, dataset: str, options: dict[str, Any], root: Path | None,
         WeightsError: they are not what the manifest says, or for other classes than the data's.
         DataError: the data is not there, or not one video of it could be scored.
     """
-    checkpoint = None if row.weights in WORDS else manifest().get(row.weights)
+    checkpoints = [manifest().get(name) for name in row.checkpoints]
     if root is not None:  # an error before a long download, not after it
         zoo.datamodule(dataset, root=root, spec=on_paper(row.model, **row.override).spec, **options).records("val")
     model = _model(row)
@@ -69,7 +69,7 @@ def evaluate(row: Row, dataset: str, options: dict[str, Any], root: Path | None,
         num_workers=min(cores(), _WORKERS) if settings.num_workers is None else settings.num_workers,
         **options,
     )
-    if checkpoint is not None:
+    for checkpoint in checkpoints:
         _check_classes(checkpoint, model, data)
     start = time.monotonic()
     metrics, seen = _test(model, data, settings)
@@ -79,13 +79,7 @@ def evaluate(row: Row, dataset: str, options: dict[str, Any], root: Path | None,
         message = seen["unreadable"][0]["message"] if seen["unreadable"] else "none was handed out"
         raise DataError(f"{dataset}: not one of {len(records)} videos could be scored. The first: {message}")
     return Measurement(
-        weights={
-            "name": row.weights if checkpoint else f"{row.model}, {_WORDS[row.weights]}",
-            "override": row.override,
-            "sha256": _sha256(checkpoint) if checkpoint else None,
-            "source": str(checkpoint.source) if checkpoint else None,
-            "license": checkpoint.license if checkpoint else None,
-        },
+        weights=_weights(row, checkpoints),
         data={
             "name": dataset,
             "split": "val",
@@ -111,13 +105,23 @@ _WORDS = {"none": "nothing to learn", "random": "random weights of seed 0", "ima
 
 def _model(row: Row) -> Any:
     """The row's model with its weights, in eval mode."""
-    if row.weights not in WORDS:
-        return zoo.load(row.weights, **row.override)
+    if len(row.checkpoints) == 1:
+        return zoo.load(*row.checkpoints, **row.override)
     if row.weights not in UNTRAINED:
         return zoo.load(row.model, row.weights, **row.override)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         return zoo.create(row.model, **row.override).eval()
+
+
+def _weights(row: Row, checkpoints: list[Checkpoint]) -> dict[str, Any]:
+    """What is measured; of a model of several streams each stream's weights, too."""
+    parts = [{"name": c.name, "sha256": _sha256(c), "source": str(c.source), "license": c.license} for c in checkpoints]
+    if len(parts) == 1:
+        return {**parts[0], "override": row.override}
+    name = " + ".join(row.checkpoints) or f"{row.model}, {_WORDS[row.weights]}"
+    nothing = dict.fromkeys(("sha256", "source", "license"))
+    return {"name": name, "override": row.override, **nothing, **({"streams": parts} if parts else {})}
 
 
 def _check_classes(checkpoint: Checkpoint, model: Any, data: Any) -> None:

@@ -175,8 +175,10 @@ def _remarks(rows: list[RowResult]) -> Iterator[tuple[str, str]]:
         )
         if text
     )
-    if unreachable := next((row.row.weights for row in rows if row.status.startswith(UNREACHABLE)), None):
-        yield "weights", f"zoo.load({unreachable!r}) says what was tried, and what helps"
+    if unreachable := next((row.row for row in rows if row.status.startswith(UNREACHABLE)), None):
+        names = unreachable.checkpoints
+        call = repr(names[0]) if len(names) == 1 else f"{unreachable.model!r}, {list(names)}"
+        yield "weights", f"zoo.load({call}) says what was tried, and what helps"
     for measurement in {id(row.measurement): row.measurement for row in rows if row.measurement}.values():
         yield "reproduced with", measurement.summary()
         for video in measurement.unreadable[:_UNREADABLE_SHOWN]:

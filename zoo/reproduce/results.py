@@ -17,7 +17,8 @@ class Measurement:
     """One test run of one set of weights, with everything needed to judge or repeat it.
 
     Attributes:
-        weights: name, sha256, source and licence of the checkpoint, and the model's arguments that were overridden.
+        weights: name, sha256, source and licence of the checkpoint, and the model's arguments that were overridden; of
+            a model of several streams those of each stand in a list, ``streams``.
         data: name of the data set, videos expected by the official list, found, scored, of these incomplete, the limit
             that was set (or None), and the SHA-256 of the list of videos found.
         unreadable: videos that could not be decoded: number in the list, name, message.

@@ -12,7 +12,7 @@ import json
 import logging
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +160,8 @@ class _Bench:
 
     def _wanted(self, table: Table, row: Row) -> tuple[dict[str, Metric], dict[str, Metric]]:
         """The metrics that the row reports and the runner knows: those counted in a network, those scored on data."""
-        wanted = {n: m for n, m in table.metrics.items() if m.measure and row.values.get(n) is not None}
+        of_row = {n: replace(m, measure=row.measure.get(n, m.measure)) for n, m in table.metrics.items()}
+        wanted = {n: m for n, m in of_row.items() if m.measure and row.values.get(n) is not None}
         counted = {n: m for n, m in wanted.items() if m.measure in COSTS}
         return counted, {n: m for n, m in wanted.items() if n not in counted}
 

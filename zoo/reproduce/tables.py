@@ -29,8 +29,10 @@ means all tables of the file. A file looks like this (``?`` marks what may be le
         config?: {frames: 32}        # what the paper says of it
         model?: nonlocal_i3d_r50     # the registered name that is this row; without one it is reported only
         override?: {nonlocal_blocks: 1}  # arguments that turn the model into the row
-        weights?: nonlocal_i3d_r50.kinetics400_32x2  # the checkpoint to measure it with, or one of three words:
-                                     # random (fresh, seed 0), none (nothing to learn), imagenet (timm's)
+        weights?: nonlocal_i3d_r50.kinetics400_32x2  # the checkpoint to measure it with (of a model of several
+                                     # streams a list, one for each), or one of three words: random (fresh, seed 0),
+                                     # none (nothing to learn), imagenet (timm's)
+        measure?: {map: map_all_videos}  # where this row's number is another one than the metric's
         values: {top1: 74.9, top5: 91.6}
         spread?: {top1: 0.3}         # standard deviation over seeds, where ``values`` are means
         note?: a remark on the row
@@ -83,9 +85,17 @@ class Row:
     config: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     override: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
+    weights: str | tuple[str, ...] | None = None
+    measure: dict[str, str] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """Names of the checkpoints that it is measured with: several of a model of several streams."""
+        if isinstance(self.weights, tuple):
+            return self.weights
+        return () if self.weights in (None, *WORDS) else (self.weights,)
 
 
 @dataclass(frozen=True)
@@ -202,15 +212,16 @@ def _row(where: str, values: Any, metrics: set[str]) -> Row:
         config=entry.get("config", _mapping, {}),
         model=entry.get("model", _text, None),
         override=entry.get("override", _mapping, {}),
-        weights=entry.get("weights", _text, None),
+        weights=tuple(weights) if isinstance(weights := entry.get("weights", _weights, None), list) else weights,
+        measure=entry.get("measure", _texts, {}),
         spread=entry.get("spread", _numbers, {}),
         note=entry.get("note", _text, ""),
     )
-    if surplus := (set(row.values) | set(row.spread)) - metrics:
+    if surplus := (set(row.values) | set(row.spread) | set(row.measure)) - metrics:
         raise ZooError(f"{entry.where}: {', '.join(sorted(surplus))} is not among the table's metrics.")
     if (row.weights or row.override) and not row.model:
         raise ZooError(f"{entry.where}: weights and override need a model; name the registered one.")
-    if row.weights and row.weights not in WORDS and row.weights.partition(".")[0] != row.model:
+    if isinstance(row.weights, str) and row.checkpoints and row.weights.partition(".")[0] != row.model:
         raise ZooError(f"{entry.where}: weights {row.weights!r} are not of model {row.model!r}.")
     return row
 
@@ -246,6 +257,16 @@ class _Entry:
 def _text(value: Any) -> bool:
     """a non-empty text (in quotes, if it looks like a number)"""
     return isinstance(value, str) and bool(value.strip())
+
+
+def _weights(value: Any) -> bool:
+    """a checkpoint's name or a word for weights, or a list of checkpoints, one for each stream"""
+    return _text(value) or (_list(value) and len(value) > 1 and all(_text(one) and "." in one for one in value))
+
+
+def _texts(value: Any) -> bool:
+    """a mapping of names to texts"""
+    return _mapping(value) and all(map(_text, value.values()))
 
 
 def _boolean(value: Any) -> bool:
