@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import statistics
@@ -52,7 +53,7 @@ def bundle_weights(name: str, source: Path, clip: Sequence[int], tag: str = "san
     Args:
         name: the registered name.
         source: its safetensors file.
-        clip: shape of the proof's random input ``[B, 3, T, H, W]``.
+        clip: shape of the proof's random input, ``[B, 3, T, H, W]`` or of frames ``[B, 3, H, W]``.
         tag: of the checkpoint; ``"sandbox"`` is the model's default.
 
     Returns:
@@ -64,7 +65,8 @@ def bundle_weights(name: str, source: Path, clip: Sequence[int], tag: str = "san
     model = zoo.create(name)
     load_strict(model, read_weights(source)[0])
     clips = torch.randn(tuple(clip), generator=torch.Generator().manual_seed(0))
-    write_proof(REPOSITORY / proof, model.eval(), {"clips": clips})
+    (argument,) = inspect.signature(model.forward).parameters
+    write_proof(REPOSITORY / proof, model.eval(), {argument: clips})
     return {
         "source": {"bundled": weights},
         "sha256": sha256_of(source),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from zoo.data import sampling
 from zoo.data.clip_sampling import clip_table
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.loader import TrainClips
+from zoo.data.moment_loader import TrainMoments, WholeMoments
+from zoo.data.moments import open_images
 from zoo.data.pixels import draw_window
-from zoo.data.sandbox.datamodules import SandboxOops
+from zoo.data.sandbox.datamodules import SandboxCharades, SandboxOops
 from zoo.data.trajectory_loader import FailureRecord, TrainTrajectories
 from zoo.data.transforms import crop_view
 from zoo.data.video import VideoReader
+from zoo.files import write_whole
 from zoo.spec import VideoSpec
 
 
@@ -122,3 +125,69 @@ def remember_oops(data: SandboxOops, folder: Path) -> None:
         start += len(frames)
     np.save(folder / "videos.npy", np.concatenate(videos))
     (folder / "videos.json").write_text(json.dumps(index))
+
+
+class Shown:
+    """A video's images out of an array, used as `zoo.data.moments.FileImages` is."""
+
+    def __init__(self, count: int, numbers: np.ndarray, pictures: np.ndarray) -> None:
+        self.count, self.numbers, self._pictures = count, numbers, pictures
+
+    def __enter__(self) -> Shown:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def has(self, number: int) -> bool:
+        return 1 <= number <= self.count
+
+    def pictures(self, numbers: np.ndarray) -> Iterator[np.ndarray]:
+        yield from self._pictures[np.searchsorted(self.numbers, numbers)]
+
+
+class RememberedMoments(TrainMoments):
+    """`TrainMoments` out of decoded images; the same draws give the same samples."""
+
+    def __init__(self, *arguments: Any, shown: list[Shown]) -> None:
+        super().__init__(*arguments)
+        self.shown = shown
+
+    def _open(self, video: int) -> Shown:
+        return self.shown[video]
+
+
+class RememberedCharades(SandboxCharades):
+    """The sandbox's household, trained on and validated from memory and tested from the files."""
+
+    def __init__(self, *arguments: Any, memory: Path, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.memory = memory
+
+    def _training_data(self) -> RememberedMoments:
+        index = json.loads((self.memory / "household.json").read_text())
+        pictures = np.load(self.memory / "household.npy", mmap_mode="r")
+        shown, start = [], 0
+        for count in index:
+            numbers = np.arange(1, count + 1, self.spec.moments.every)
+            shown.append(Shown(count, numbers, pictures[start : start + len(numbers)]))
+            start += len(numbers)
+        return RememberedMoments(self.records("train"), self.spec, self.seed, shown=shown)
+
+    def _evaluation_data(self, spec: VideoSpec) -> list[dict[str, Any]]:
+        if not hasattr(self, "_seen"):  # a validation after every so many steps decodes once
+            self._seen = list(map(WholeMoments(self.records("val"), spec).__getitem__, range(len(self.records("val")))))
+        return self._seen
+
+
+def remember_charades(data: SandboxCharades, folder: Path) -> None:
+    """Decode the images of every training video that training looks at, into one array on disk."""
+    if (folder / "household.json").exists():
+        return
+    counts, pictures = [], []
+    for record in data.records("train"):
+        with open_images(record.path, data.spec.fps) as images:
+            counts.append(images.count)
+            pictures += images.pictures(np.arange(1, images.count + 1, data.spec.moments.every))
+    np.save(folder / "household.npy", np.stack(pictures))
+    write_whole(folder / "household.json", json.dumps(counts).encode())

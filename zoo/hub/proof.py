@@ -7,6 +7,7 @@ library's arithmetic.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -213,6 +214,8 @@ def _run(module: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         module.train(training)
     if isinstance(result, Tensor):
         result = {"output": result}
+    elif dataclasses.is_dataclass(result):
+        result = {name: value for name, value in vars(result).items() if value is not None}
     elif not isinstance(result, Mapping):
         result = {str(number): value for number, value in enumerate(result)}
-    return {name: value.cpu() for name, value in result.items()}
+    return {name: value.detach().cpu() for name, value in result.items()}

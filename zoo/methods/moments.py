@@ -190,6 +190,11 @@ class MomentModel(ScoredModule):
             "in_words": f"{words}, {self.pooling}",
         }
 
+    @property
+    def global_batch(self) -> int:
+        """Frames in one optimiser step over all processes."""
+        return super().global_batch * self.spec.moments.together
+
     def configure_optimizers(self) -> dict[str, Any]:
         """SGD by the recipe, its rate scaled linearly with the global batch; everything decays, as in the releases."""
         recipe = self.recipe

@@ -20,15 +20,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import timm
 import torch
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor, nn
 
 from zoo.data.activities import ActivityVocabulary, packaged_vocabulary
+from zoo.data.sandbox.charades import VOCABULARY as HOUSEHOLD
 from zoo.errors import DataError, WeightsError, ZooError
 from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
+from zoo.methods.charades_two_stream import FrameClassifier
 from zoo.methods.classifier import Prediction
 from zoo.methods.moments import Activities, MomentPrediction, MomentScore
 from zoo.methods.temporal_field_keys import arguments_of_release, from_release
@@ -44,6 +45,7 @@ from zoo.methods.temporal_field_loss import (
 from zoo.networks.field_head import FieldHead
 from zoo.networks.message_server import MessageServer
 from zoo.networks.temporal_field import Belief, Frames, Potentials, States, alternate, message_passing, towards_intent
+from zoo.networks.tiny_frames import TinyFrames
 from zoo.networks.vgg import Vgg16
 from zoo.registry import register
 from zoo.spec import MomentSpec, VideoSpec
@@ -158,8 +160,9 @@ class TemporalFields(Asynchronous):
         field: Field,
         vocabulary: ActivityVocabulary,
         mu_start: float = 1.0,
+        smooth: int = 15,
     ) -> None:
-        super().__init__(spec=spec, recipe=recipe, num_classes=len(vocabulary.classes), smooth=15)
+        super().__init__(spec=spec, recipe=recipe, num_classes=len(vocabulary.classes), smooth=smooth)
         self.backbone, self.features, self.field, self.mu_start = backbone, features, field, mu_start
         self._speak(vocabulary)
 
@@ -520,18 +523,6 @@ _SPEC = VideoSpec(
     std=(1.0, 1.0, 1.0),
 )
 
-TINY_SPEC = VideoSpec(
-    frames=1,
-    stride=1,
-    fps=24,
-    clips=1,
-    crops=1,
-    crop=64,
-    short_side=(64, 64),
-    test_crop=64,
-    test_short_side=64,
-)
-
 
 @register(
     "temporal_fields_flow",
@@ -648,12 +639,37 @@ def temporal_fields(
 
 
 @register(
+    "temporal_fields_tiny_no_xx",
+    paper="sigurdsson2017asynchronous",
+    summary="the tiny temporal field without phi_XX: no order of things",
+    pairwise=False,
+)
+@register(
+    "temporal_fields_tiny_no_xi",
+    paper="sigurdsson2017asynchronous",
+    summary="the tiny temporal field without phi_XI: no intent",
+    intents=0,
+)
+@register(
+    "temporal_fields_tiny_no_p",
+    paper="sigurdsson2017asynchronous",
+    summary="the tiny temporal field without progress",
+    progress=1,
+)
+@register(
+    "temporal_fields_tiny_semantic",
+    paper="sigurdsson2017asynchronous",
+    summary="the tiny temporal field without time: what a frame tells of object, verb and progress",
+    pairwise=False,
+    intents=0,
+)
+@register(
     "temporal_fields_tiny",
     paper="sigurdsson2017asynchronous",
-    summary="a tiny temporal field for the sandbox's household",
+    summary="a tiny temporal field for the sandbox's household, RGB, 25 frames",
 )
 def tiny(
-    intents: int = 8,
+    intents: int = 16,
     pairwise: bool = True,
     progress: int = 3,
     scale: float = 1.0,
@@ -667,14 +683,14 @@ def tiny(
     points: int = 25,
     together: int = 1,
     learning_rate: float = 0.05,
-    iterations: int = 1500,
+    iterations: int = 2000,
     mapping: list[list[int]] | None = None,
     objects: list[str] | None = None,
     verbs: list[str] | None = None,
     scene_names: list[str] | None = None,
     classes: list[str] | None = None,
 ) -> TemporalFields:
-    """The paper's field on a residual network of a tenth of its layers, for frames of 64 pixels.
+    """The paper's field on a small residual network, for frames of 64 pixels.
 
     Args:
         intents: as `temporal_fields`, like all that is not said here.
@@ -690,7 +706,7 @@ def tiny(
         rounds: in each.
         points: frames of a test.
         together: frames of a video in a sample.
-        learning_rate: for 64 frames a step.
+        learning_rate: for 64 frames a step; clip gradients to a norm of 5 at so high a rate.
         iterations: steps of the schedule.
         mapping: of classes; the sandbox's by default.
         objects: names.
@@ -698,13 +714,12 @@ def tiny(
         scene_names: names.
         classes: names.
     """
-    network = timm.create_model("resnet18", layers=[1, 1, 1, 1], channels=[16, 32, 64, 128], num_classes=0)
-    moments = MomentSpec(points=points, together=together, jitter=0.2, lighting=0.0, area=(0.7, 1.0))
+    network = TinyFrames()
     return TemporalFields(
         network,
-        network.num_features,
-        spec=TINY_SPEC.replace(moments=moments),
-        recipe=Recipe(rate=learning_rate, batch=64, iterations=iterations, schedule="cosine", warmup=50),
+        network.out_features,
+        spec=tiny_spec(points, together),
+        recipe=tiny_recipe(learning_rate, iterations),
         field=Field(
             released=False,
             intents=intents,
@@ -719,6 +734,58 @@ def tiny(
             passes=passes,
             rounds=rounds,
         ),
-        vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes),
+        vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes) if mapping else HOUSEHOLD,
         mu_start=0.01,
+        smooth=2,  # of 25 frames on either side, about a second
+    )
+
+
+def tiny_spec(points: int = 25, together: int = 1) -> VideoSpec:
+    """Frames of 64 pixels, of which crops leave most: things are small."""
+    moments = MomentSpec(points=points, together=together, share=1.0, jitter=0.2, lighting=0.0, area=(0.7, 1.0))
+    return VideoSpec(
+        frames=1,
+        stride=1,
+        fps=24,
+        clips=1,
+        crops=1,
+        crop=64,
+        short_side=(64, 64),
+        test_crop=64,
+        test_short_side=64,
+        moments=moments,
+    )
+
+
+def tiny_recipe(learning_rate: float, iterations: int) -> Recipe:
+    """64 frames a step, the rate falling to nothing."""
+    return Recipe(rate=learning_rate, batch=64, iterations=iterations, schedule="cosine", warmup=50, weight_decay=1e-3)
+
+
+@register(
+    "charades_frames_tiny",
+    paper="sigurdsson2017asynchronous",
+    summary="the tiny temporal field's network without any structure: single frames and a softmax",
+)
+def frames_alone(
+    num_classes: int = 16, points: int = 25, learning_rate: float = 0.05, iterations: int = 2000
+) -> FrameClassifier:
+    """The tiny temporal field's network with a softmax over classes.
+
+    Args:
+        num_classes: of the classifier.
+        points: frames of a test.
+        learning_rate: for 64 frames a step.
+        iterations: steps of the schedule.
+    """
+    network = TinyFrames()
+    return FrameClassifier(
+        network,
+        network.out_features,
+        spec=tiny_spec(points),
+        recipe=tiny_recipe(learning_rate, iterations),
+        num_classes=num_classes,
+        pool="max",
+        smooth=2,
+        nesterov=True,
     )

@@ -9,10 +9,10 @@ from zoo.data.charades import Charades
 from zoo.data.davis import Davis2017
 from zoo.data.jhmdb import Jhmdb
 from zoo.data.oops import Oops
-from zoo.data.sandbox.activities import CLASSES, OBJECTS, SCENES, VERBS
-from zoo.data.sandbox.charades import MAPPING, render_charades
 from zoo.data.sandbox.charades import RECIPE as CHARADES_RECIPE
 from zoo.data.sandbox.charades import TRAIN as CHARADES_TRAIN
+from zoo.data.sandbox.charades import VOCABULARY as CHARADES_VOCABULARY
+from zoo.data.sandbox.charades import render_charades
 from zoo.data.sandbox.correspondence import RECIPE, render_davis, render_jhmdb, render_vip, render_vlog
 from zoo.data.sandbox.oops import RECIPE as OOPS_RECIPE
 from zoo.data.sandbox.oops import TRAIN, render_oops
@@ -76,8 +76,8 @@ class SandboxCharades(Rendered, Charades):
 
     name = "sandbox_charades"
     folder = f"charades-{CHARADES_RECIPE}"
-    classes = tuple(CLASSES)
-    packaged: ClassVar[ActivityVocabulary] = ActivityVocabulary(tuple(CLASSES), OBJECTS, VERBS, MAPPING, SCENES)
+    classes = CHARADES_VOCABULARY.classes
+    packaged: ClassVar[ActivityVocabulary] = CHARADES_VOCABULARY
 
     def render(self, *, training: bool) -> None:
         train = CHARADES_TRAIN if training else 0
