@@ -33,6 +33,15 @@ COMMAND = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Frames are small: threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def household_root(tmp_path_factory) -> Path:
     return render_charades(tmp_path_factory.mktemp("household") / "data", train=TRAIN, test=TEST)
