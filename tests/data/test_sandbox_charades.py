@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.data.activities import localisation_labels, read_csv
+from zoo.data.activities import localisation_labels, packaged_vocabulary, read_csv
 from zoo.data.flow_files import decode_flow
 from zoo.data.labels import class_names
 from zoo.data.sandbox import datamodules
 from zoo.data.sandbox.activities import CLASSES, FPS, INTENTS, KEYS, LASTING, OBJECTS, SCENES, SECONDS, TWINS, VERBS
 from zoo.data.sandbox.activity_films import FADE, render
 from zoo.data.sandbox.charades import (
+    MAPPING,
+    TRAIN,
     WIDTH,
     annotate,
     describe,
@@ -358,7 +360,13 @@ def test_it_renders_itself_into_the_cache(monkeypatch, tmp_path):
     zoo.datamodule("sandbox_charades", spec=SPEC.replace(moments=MomentSpec())).prepare_data()
     (place, with_flow), (again, without) = asked
     assert place == again == tmp_path / "sandbox" / datamodules.SandboxCharades.folder
-    assert with_flow == {"train": 300, "flow": True}
-    assert without == {"train": 300, "flow": False}
+    assert with_flow == {"train": TRAIN, "flow": True}
+    assert without == {"train": TRAIN, "flow": False}
     zoo.datamodule("sandbox_charades", root=tmp_path).prepare_data()  # a folder of one's own is left as it is
     assert len(asked) == 2
+
+
+def test_the_packaged_lists_are_the_worlds():
+    names = packaged_vocabulary("sandbox_charades")
+    assert (names.classes, names.objects, names.verbs, names.scenes) == (tuple(CLASSES), OBJECTS, VERBS, SCENES)
+    assert names.mapping == MAPPING

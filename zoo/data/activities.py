@@ -146,15 +146,18 @@ def localisation_labels(actions: Sequence[Action], length: float, classes: int, 
 
 
 @cache
-def packaged_vocabulary() -> ActivityVocabulary:
-    """Charades' own, of the lists that travel with the package; see the module's docstring for what they are."""
-    mapping = [_pair(line) for line in class_names("charades_mapping")]
+def packaged_vocabulary(name: str = "charades") -> ActivityVocabulary:
+    """The lists of a data set that travel with the package: Charades', of which the module's docstring says what they
+
+    are, or those of the sandbox's household, ``"sandbox_charades"``.
+    """
+    mapping = [_pair(line) for line in class_names(f"{name}_mapping")]
     return ActivityVocabulary(
-        class_names("charades"),
-        class_names("charades_objects"),
-        class_names("charades_verbs"),
+        class_names(name),
+        class_names(f"{name}_objects"),
+        class_names(f"{name}_verbs"),
         tuple(pair for _, pair in sorted(mapping)),
-        class_names("charades_scenes"),
+        class_names(f"{name}_scenes"),
     )
 
 

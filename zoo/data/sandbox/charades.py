@@ -23,9 +23,8 @@ from tempfile import mkdtemp
 import numpy as np
 from PIL import Image
 
-from zoo.data.activities import ActivityVocabulary
 from zoo.data.flow_files import encode_flow, flow_paths
-from zoo.data.sandbox.activities import CLASSES, FPS, OBJECTS, SCENES, VERBS, Act, Plan, plan
+from zoo.data.sandbox.activities import CLASSES, FPS, OBJECTS, VERBS, Act, Plan, plan
 from zoo.data.sandbox.activity_films import render
 from zoo.data.sandbox.household import SIZE
 from zoo.data.sandbox.kinetics import encode
@@ -36,7 +35,6 @@ TRAIN, TEST = 1000, 120
 RECIPE = 2  # raised whenever the rendered pixels change
 WIDTH = 320  # pixels: how wide the video is that flow is measured on
 MAPPING = tuple((OBJECTS.index(thing), VERBS.index(verb)) for thing, verb in CLASSES.values())
-VOCABULARY = ActivityVocabulary(tuple(CLASSES), OBJECTS, VERBS, MAPPING, SCENES)
 
 DESCRIPTION = (
     f"Synthetic videos rendered by zoo.data.sandbox, no recordings of people: {SIZE}x{SIZE} pixels, {FPS} frames a "

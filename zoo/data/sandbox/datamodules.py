@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from zoo.data.activities import ActivityVocabulary
+from zoo.data.activities import ActivityVocabulary, packaged_vocabulary
 from zoo.data.charades import Charades
 from zoo.data.davis import Davis2017
 from zoo.data.jhmdb import Jhmdb
 from zoo.data.oops import Oops
 from zoo.data.sandbox.charades import RECIPE as CHARADES_RECIPE
 from zoo.data.sandbox.charades import TRAIN as CHARADES_TRAIN
-from zoo.data.sandbox.charades import VOCABULARY as CHARADES_VOCABULARY
 from zoo.data.sandbox.charades import render_charades
 from zoo.data.sandbox.correspondence import RECIPE, render_davis, render_jhmdb, render_vip, render_vlog
 from zoo.data.sandbox.oops import RECIPE as OOPS_RECIPE
@@ -76,8 +75,8 @@ class SandboxCharades(Rendered, Charades):
 
     name = "sandbox_charades"
     folder = f"charades-{CHARADES_RECIPE}"
-    classes = CHARADES_VOCABULARY.classes
-    packaged: ClassVar[ActivityVocabulary] = CHARADES_VOCABULARY
+    classes = packaged_vocabulary("sandbox_charades").classes
+    packaged: ClassVar[ActivityVocabulary] = packaged_vocabulary("sandbox_charades")
 
     def render(self, *, training: bool) -> None:
         train = CHARADES_TRAIN if training else 0
