@@ -88,6 +88,15 @@ def test_the_table_is_a_table(tmp_path):
     assert table.rows[0].model == "frame_average"
 
 
+@pytest.mark.parametrize("page", ["goals.md", "activities.md"])
+def test_the_models_of_a_page_have_these_names(page):
+    """Its first table lists them."""
+    table = re.search(r"(?:^\|.*\n)+", (DOCS / page).read_text(), re.MULTILINE)[0]
+    names = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert len(names) > 5
+    assert set(names) <= set(zoo.list_models())
+
+
 def test_links_and_navigation_lead_somewhere():
     pages = {p.name for p in DOCS.glob("*.md")}
     linked = set(re.findall(r"\]\((?:docs/)?([\w-]+\.md)\)", (DOCS / "index.md").read_text()))
