@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -294,7 +296,7 @@ def test_prediction_on_a_file(tmp_path):
     assert found[0].score == pytest.approx(float(scores.mean(0).max()), rel=1e-5)
 
 
-def test_prediction_on_a_folder_of_flow(tmp_path):
+def test_prediction_on_a_folder_of_flow(tmp_path, monkeypatch):
     folder = tmp_path / "AB12C"
     folder.mkdir()
     draw = np.random.default_rng(0)
@@ -305,6 +307,7 @@ def test_prediction_on_a_folder_of_flow(tmp_path):
     frames = model.predict(folder, per_frame=True)
     assert [f.second for f in frames] == pytest.approx([0, 9 / 24, 18 / 24])
     assert model.predict(tmp_path / "any name.mp4", flow=folder) == model.predict(folder)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(zoo.DataError, match="optical flow"):
         model.predict(tmp_path / "any name.mp4")
 

@@ -6,11 +6,10 @@ import argparse
 import sys
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import zoo
-from zoo.cli import flow, goals, scores
+from zoo.cli import activities, flow, goals, scores
 from zoo.cli.common import (
     assignment,
     fraction,
@@ -90,7 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--clips", type=positive, help="clips spread over a video (the model's own number)")
     p.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (the model's own number)")
     p.add_argument("--stride", type=float, help="seconds from one clip to the next, for a model of goals (1)")
-    p.add_argument("--plot", type=Path, metavar="PNG", help="draw what a model of goals sees over the film strip")
+    p.add_argument("--per-frame", action="store_true", help="of a model of moments also what is done at each frame")
+    p.add_argument(
+        "--flow", type=Path, metavar="FOLDER", help="the video's optical flow; of several videos, what holds theirs"
+    )
+    p.add_argument("--plot", type=Path, metavar="PNG", help="draw what happens over time under the film strip")
     model_options(p)
     p.add_argument("--json", action="store_true", help="print JSON")
 
@@ -229,23 +232,13 @@ def _predict(a: argparse.Namespace) -> int:
     if a.plot and len(files) > 1:
         raise zoo.ZooError(f"--plot draws one video, and {len(files)} were given.")
     model = on_device(zoo.load(a.model, weights=a.weights), a.device)
-    if hasattr(model, "autocorrect") or hasattr(model, "describe"):
-        if a.clips or a.crops:
-            raise zoo.ZooError(
-                f"--clips and --crops are of classifiers; {model.name} follows a video second by second."
-            )
-        answer = partial(goals.answer, plot=a.plot, stride=a.stride, top=a.top)
-    elif not hasattr(model, "predict"):
-        way = "; `zoo propagate` carries labels through videos with it" if hasattr(model, "propagate") else ""
-        raise zoo.ZooError(f"{model.name} predicts no classes{way}.")
-    elif a.plot or a.stride is not None:
-        raise zoo.ZooError(f"--plot and --stride are of models that follow a video over time; {model.name} does not.")
-    else:
-        answer = partial(_classes, top=a.top, clips=a.clips, crops=a.crops)
+    answer, options = _answer(model, a)
     answers = []
     for file in files:
+        if a.flow and len(files) > 1:
+            options["flow"] = a.flow / file.stem
         try:
-            found, shown = answer(model, file)
+            found, shown = answer(model, file, top=a.top, **options)
         except zoo.VideoError as error:
             failed += 1
             answers.append({"file": str(file), "error": str(error)})
@@ -259,6 +252,28 @@ def _predict(a: argparse.Namespace) -> int:
     if a.json:
         print_json(answers)
     return 1 if failed else 0
+
+
+def _answer(model, a: argparse.Namespace) -> tuple:
+    """How a model answers for a file, and the options that it was given for that."""
+    if hasattr(model, "autocorrect") or hasattr(model, "describe"):
+        answer, takes = goals.answer, {"plot", "stride"}
+    elif hasattr(model, "watch"):
+        answer, takes = activities.answer, {"plot", "per_frame", "flow"}
+    elif hasattr(model, "predict"):
+        answer, takes = _classes, {"clips", "crops"}
+    else:
+        way = "; `zoo propagate` carries labels through videos with it" if hasattr(model, "propagate") else ""
+        raise zoo.ZooError(f"{model.name} predicts no classes{way}.")
+    every = ("clips", "crops", "stride", "plot", "per_frame", "flow")
+    given = {name: value for name in every if (value := getattr(a, name)) not in (None, False)}
+    if any(name not in takes for name in given):
+        wrong, own = (
+            ", ".join(f"--{name.replace('_', '-')}" for name in every if name in names)
+            for names in (given.keys() - takes, takes)
+        )
+        raise zoo.ZooError(f"{model.name} does not take {wrong}; it takes {own}.")
+    return answer, given
 
 
 def _classes(model, file: Path, **options) -> tuple[dict, list]:

@@ -88,7 +88,23 @@ def assignment(text: str, wanted: str = "--data wants NAME=ROOT, such as kinetic
     return name, value
 
 
+class _Each(argparse.Action):
+    """A text, or a list of them where the option is given again."""
+
+    def __call__(self, parser, namespace, value, option=None) -> None:
+        known = getattr(namespace, self.dest)
+        setattr(
+            namespace, self.dest, value if known is None else [*([known] if isinstance(known, str) else known), value]
+        )
+
+
+def weights_option(p: argparse.ArgumentParser) -> None:
+    """Add the option that says which weights a model gets."""
+    help = "other weights than the default: a checkpoint's name or a file; once for each stream of a model of several"
+    p.add_argument("--weights", action=_Each, help=help)
+
+
 def model_options(p: argparse.ArgumentParser) -> None:
     """Add the options of a command that loads a model."""
-    p.add_argument("--weights", help="other weights than the default: a checkpoint's name or a file")
+    weights_option(p)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

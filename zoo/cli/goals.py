@@ -63,7 +63,9 @@ def add_pictures(pictures: Any) -> None:
     p.add_argument("--out", type=Path, default=Path("neurons.png"), metavar="PNG")
 
 
-def answer(model: Any, file: Path, *, plot: Path | None, stride: float | None, top: int) -> tuple[dict, list]:
+def answer(
+    model: Any, file: Path, *, top: int, plot: Path | None = None, stride: float | None = None
+) -> tuple[dict, list]:
     """What `zoo predict` says of a file: for machines, and as tables."""
     if hasattr(model, "describe"):
         if plot or stride is not None:

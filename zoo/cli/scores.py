@@ -1,15 +1,16 @@
-"""The commands for files of scores in the layout of Charades' official scripts: evaluate, fuse, draw bars."""
+"""The commands for files of scores in the layout of Charades' official scripts: write, evaluate, fuse, draw bars."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zoo
-from zoo.cli.common import assignment, positive, print_json, show, table
+from zoo.cli.common import assignment, positive, print_json, show, table, weights_option
 
 if TYPE_CHECKING:
     from zoo.score_files import Evaluation
@@ -19,8 +20,18 @@ _NAMED = 5  # what lacks is named as far as this
 
 def add_commands(command) -> None:
     """Add `zoo scores` to the parser; ``command(name, run, summary)`` makes one."""
-    p = command("scores", None, "files of scores in Charades' layout: evaluate, fuse, draw")
+    p = command("scores", None, "files of scores in Charades' layout: write, evaluate, fuse, draw")
     actions = p.add_subparsers(metavar="ACTION", required=True)
+
+    p = actions.add_parser("write", help="score every test video with a model, into classify.txt and localize.txt")
+    p.set_defaults(run=_write)
+    p.add_argument("model", help="a model of moments, a checkpoint, hf://org/name or a .ckpt file")
+    p.add_argument("--data", required=True, metavar="NAME=ROOT", help="the videos: charades=/data/charades")
+    p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where both files go")
+    p.add_argument("--points", type=positive, help="frames of a video (the model's own number)")
+    p.add_argument("--num-workers", type=int, help="processes that decode")
+    p.add_argument("--accelerator", default="auto", help="as Lightning's: auto, cpu, gpu")
+    weights_option(p)
 
     p = actions.add_parser("evaluate", help="what the official script says of a file")
     p.set_defaults(run=_evaluate)
@@ -51,6 +62,26 @@ def add_commands(command) -> None:
 def _data_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", required=True, metavar="NAME=ROOT", help="the annotations: charades=/data/charades")
     p.add_argument("--localize", action="store_true", help="of 25 moments in each video instead of videos")
+
+
+def _write(a: argparse.Namespace) -> int:
+    from zoo.files import require_writable
+    from zoo.predicting import predict_scores
+    from zoo.score_files import write_scores
+
+    name, root = assignment(a.data, "--data wants NAME=ROOT, such as charades=/data/charades")
+    require_writable(a.out)  # before the work, not after it
+    model = zoo.load(a.model, weights=a.weights, **({} if a.points is None else {"points": a.points}))
+    workers = {} if a.num_workers is None else {"num_workers": a.num_workers}
+    data = zoo.datamodule(name, root=root, spec=model.spec, batch_size=1, **workers)
+    tables = predict_scores(model, data, accelerator=a.accelerator)
+    places = [
+        write_scores(a.out / f"{kind}.txt", one) for kind, one in zip(("classify", "localize"), tables, strict=True)
+    ]
+    for _, message in sorted(data.unreadable.items()):
+        print(f"zoo: {message}", file=sys.stderr)
+    print(f"scores of {len(tables[0].ids)} videos written to {places[0]} and {places[1]}")
+    return 1 if data.unreadable else 0
 
 
 def _evaluate(a: argparse.Namespace) -> None:

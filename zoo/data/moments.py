@@ -215,7 +215,7 @@ def open_images(path: str | PathLike[str], fps: float, *, threads: int = 1) -> F
 def test_moments(
     video: str | PathLike[str],
     spec: VideoSpec,
-    flow: str | PathLike[str] | None = None,  # noqa: PT028 (not a pytest function)
+    flow: str | PathLike[str] | FlowFolder | None = None,  # noqa: PT028 (not a pytest function)
     *,
     threads: int = 1,  # noqa: PT028
 ) -> dict[str, Tensor]:
@@ -225,7 +225,8 @@ def test_moments(
         video: any file that FFmpeg decodes, or a folder of pictures at ``spec.fps`` a second; not opened where
             flow alone is asked for.
         spec: what the model wants.
-        flow: the folder with the video's flow, where flow is asked for.
+        flow: the folder with the video's flow, where flow is asked for, or something that is used as one
+            (`zoo.data.tvl1.VideoFlow`).
         threads: decoder threads; keep 1 inside a loader's worker.
 
     Returns:
@@ -248,7 +249,7 @@ def test_moments(
                 f"{video}: the model looks at optical flow, and no folder with this video's was given. "
                 "`zoo data flow charades ROOT` computes it for a data set."
             )
-        folder = FlowFolder(flow, moments.flow)
+        folder = FlowFolder(flow, moments.flow) if isinstance(flow, str | os.PathLike) else flow
         if folder.count < moments.flow:
             raise VideoError(f"{folder.path} has flow of {folder.count} images; a stack is of {moments.flow}.")
         numbers = spread_images(folder.count, moments.points, flow_ahead(moments))

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,52 @@ def flow_between(frames: Sequence[np.ndarray]) -> np.ndarray:
     if len(frames) < 2:
         raise VideoError(f"flow is between two frames and more, got {len(frames)}.")
     return np.concatenate([encode_flow(flow) for flow in _flows(frames, "flow")])
+
+
+class VideoFlow:
+    """The flow of a video that has none stored, computed where it is asked for; used as a `FlowFolder` is.
+
+    A field takes a second or two of a core, and a test of 25 stacks of ten is some minutes.
+
+    Raises:
+        VideoError: the video cannot be opened.
+        ZooError: OpenCV is not installed with its optical flow.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], length: int, fps: float = RATE) -> None:
+        """
+        Args:
+            path: a video, or a folder of pictures.
+            length: fields in a stack.
+            fps: images a second.
+        """
+        _solver()  # before any work
+        self.path, self.length, self.fps = Path(path), length, fps
+        self._fields: dict[int, list[np.ndarray]] = {}  # of the last stack, which the next may share some with
+
+    @cached_property
+    def count(self) -> int:
+        """Images that have flow: all but the last."""
+        with open_images(self.path, self.fps) as images:
+            return images.count - 1
+
+    def stack(self, number: int) -> list[np.ndarray]:
+        """The stack from an image on: x, y, x, y, ..., each uint8 ``[H, W]``.
+
+        Raises:
+            VideoError: the video has no such images, or they cannot be decoded.
+        """
+        wanted = range(number, number + self.length)
+        fields = {image: self._fields[image] for image in wanted if image in self._fields}
+        lacking = [image for image in wanted if image not in fields]
+        if lacking:
+            with open_images(self.path, self.fps) as images:
+                pictures = images.pictures(range(lacking[0], lacking[-1] + 2))
+                flows = _flows(pictures, str(self.path))
+                for image, flow in zip(range(lacking[0], lacking[-1] + 1), flows, strict=True):
+                    fields[image] = list(encode_flow(flow))
+        self._fields = fields
+        return [plane for image in wanted for plane in fields[image]]
 
 
 def write_flow(

@@ -20,7 +20,8 @@ from torchmetrics import Metric
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from zoo.data.moments import test_moments
-from zoo.errors import ZooError
+from zoo.data.tvl1 import VideoFlow
+from zoo.errors import DataError, ZooError
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.methods.classifier import Prediction
 from zoo.metrics.charades import POINTS, CharadesClassificationMAP, CharadesLocalizationMAP
@@ -236,10 +237,24 @@ class MomentModel(ScoredModule):
     def read(self, video: str | os.PathLike, flow: str | os.PathLike | None = None) -> dict[str, Tensor]:
         """What a test looks at of one video, on the model's device; see `zoo.data.moments.test_moments`.
 
-        A model that looks at flow alone may be given the folder of flow as the video.
+        A model that looks at flow alone may be given the folder of flow as the video. Flow of which there is no folder
+        is computed, if OpenCV is there.
+
+        Raises:
+            DataError: it is not.
         """
-        if flow is None and self.spec.moments.streams == ("flow",) and os.path.isdir(video):
+        moments = self.spec.moments
+        if flow is None and moments.streams == ("flow",) and os.path.isdir(video):
             flow = video
+        elif flow is None and "flow" in moments.streams:
+            try:
+                flow = VideoFlow(video, moments.flow, self.spec.fps)
+            except ZooError as error:
+                raise DataError(
+                    f"{video}: {self.name} looks at optical flow. Either give the folder with this video's: "
+                    "flow=FOLDER, on the command line --flow FOLDER (`zoo data flow charades ROOT` computes those of a "
+                    f"data set). Or have it computed: {error}"
+                ) from None
         return {name: value.to(self.device) for name, value in test_moments(video, self.spec, flow, threads=2).items()}
 
     def seconds(self, batch: dict[str, Any]) -> Tensor:
@@ -266,8 +281,10 @@ class MomentModel(ScoredModule):
             zoo.VideoError: it cannot be decoded.
         """
         found = self.watch(video, flow)
-        if not per_frame:
-            return self.best(found.scores, top)
+        return self.frames(found, top) if per_frame else self.best(found.scores, top)
+
+    def frames(self, found: Activities, top: int = 5) -> list[MomentPrediction]:
+        """The likeliest at each frame of what `watch` found, ``top`` of each."""
         return [
             MomentPrediction(second, tuple(self.best(scores, top)))
             for second, scores in zip(found.times.tolist(), found.moments, strict=True)

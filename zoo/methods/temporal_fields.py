@@ -379,28 +379,9 @@ class TemporalFields(Asynchronous):
             None if belief.intent is None else belief.intent.mean(0).float().cpu(),
         )
 
-    def predict(
-        self,
-        video: str | os.PathLike,
-        top: int = 5,
-        *,
-        per_frame: bool = False,
-        flow: str | os.PathLike | None = None,
-    ) -> list[Prediction] | list[FieldMoment]:
-        """The likeliest classes of a video, best first; with ``per_frame`` everything at each frame, see `watch`.
-
-        Args:
-            video: any file that FFmpeg decodes, or a folder of pictures.
-            top: how many of each.
-            per_frame: of every frame that a test would look at.
-            flow: the folder of its flow, for a model that looks at flow.
-
-        Raises:
-            zoo.VideoError: it cannot be decoded.
-        """
-        story, names = self.watch(video, flow), self.vocabulary
-        if not per_frame:
-            return self.best(story.scores, top)
+    def frames(self, story: Story, top: int = 5) -> list[FieldMoment]:
+        """Everything at each frame of what `watch` found, the likeliest ``top`` of each."""
+        names = self.vocabulary
         intent = () if story.intent is None else tuple(story.intent.tolist())
         parts = PROGRESS if self.field.progress > 1 else ("whole",)
         return [

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,6 +31,10 @@ from zoo.visualize.drawing import (
     shortened,
     ticks,
 )
+
+if TYPE_CHECKING:
+    from zoo.data.activities import ActivityVocabulary
+    from zoo.methods.moments import Activities
 
 _WIDTH, _LEFT, _RIGHT = 1200, 316, 74  # pixels, the last two beside the plot: names, largest values
 _STRIP, _TALL_STRIP = 104, 156  # heights in pixels, the last for pictures that stand upright
@@ -65,6 +70,21 @@ def likeliest(kind: str, names: Sequence[str], values: Tensor, count: int) -> li
     """
     best = values.amax(0).topk(min(count, values.shape[1])).indices.tolist()
     return [Row(kind, names[number], values[:, number]) for number in best]
+
+
+def story_rows(found: Activities, classes: Sequence[str], vocabulary: ActivityVocabulary | None = None) -> list[Row]:
+    """What figure 9 shows of a video: the 3 likeliest categories and, of a model that tells them, 2 verbs and 1 object.
+
+    Args:
+        found: by the model's ``watch``.
+        classes: names of its categories.
+        vocabulary: names of verbs and objects.
+    """
+    rows = likeliest("category", classes, found.moments, 3)
+    if vocabulary is not None and hasattr(found, "verbs"):
+        rows += likeliest("verb", vocabulary.verbs, found.verbs, 2)
+        rows += likeliest("object", vocabulary.objects, found.objects, 1)
+    return rows
 
 
 def draw_activities(
