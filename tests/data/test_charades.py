@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from PIL import Image
 
 import zoo
 from tests.data.activities import PLAIN, RATE, SPEC, TRAIN, VAL, charades, row, write_csv, write_json
+from tests.data.learner import Learner, seen_in_tests
 from tests.data.render import number_in, numbers_in, render
 from tests.data.trees import picture, write_list
 from zoo.data.activities import packaged_vocabulary
@@ -259,40 +259,13 @@ def test_each_process_draws_its_own_samples(samples, world, each):
 
 
 def test_each_process_tests_its_own_videos(whole):
-    seen = []
-    for rank in range(2):
-        data = make(whole, batch_size=1)
-        data.trainer = type("Trainer", (), {"global_rank": rank, "world_size": 2})()
-        seen += [index for batch in data.test_dataloader() for index in batch["index"].tolist()]
-    assert sorted(seen) == [0, 1, 2]
-
-
-class Learner(pl.LightningModule):
-    """Counts what it is shown."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.trained, self.validated = [], []
-
-    def training_step(self, batch, batch_idx):
-        self.trained += batch["video"].tolist()
-        return self.weight * batch["rgb"].float().mean()
-
-    def validation_step(self, batch, batch_idx):
-        self.validated += batch["index"].tolist()
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
+    assert sorted(seen_in_tests(lambda: make(whole, batch_size=1))) == [0, 1, 2]
 
 
 def test_a_trainer_fits(root):
     (root / "Charades_v1_480" / "ZZZ00.mp4").write_bytes(b"no video")
-    model, data = Learner(), make(root)
-    pl.Trainer(
-        accelerator="cpu", max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0,
-    ).fit(model, data)  # fmt: skip
+    model, data = Learner("video", "rgb"), make(root)
+    model.fit(data, epochs=2)
     assert len(model.trained) == 2 * 16
     assert model.validated == [0, 2] * 2
     assert data.unreadable[1].startswith("ZZZ00: ")

@@ -8,13 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 import yaml
 from jsonargparse import ArgumentParser
 
 import zoo
 from tests.data.failures import RATE, SPEC, TRAIN, VAL, annotated, entry, goals, oops, said, usual
+from tests.data.learner import Learner, seen_in_tests
 from tests.data.render import numbers_in
 from tests.data.trees import write_list
 from zoo.data.oops import Oops, read_annotations
@@ -128,40 +128,13 @@ def test_counts_of_classes_are_those_of_the_first_epoch(whole):
 
 
 def test_each_process_sees_its_own_videos(whole):
-    seen = []
-    for rank in range(2):
-        data = make(whole, batch_size=1)
-        data.trainer = type("Trainer", (), {"global_rank": rank, "world_size": 2})()
-        seen += [index for batch in data.test_dataloader() for index in batch["index"].tolist()]
-    assert sorted(seen) == [0, 1, 2]
-
-
-class Learner(pl.LightningModule):
-    """Counts what it is shown."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(()))
-        self.trained, self.validated = [], []
-
-    def training_step(self, batch, batch_idx):
-        self.trained += batch["index"].tolist()
-        return self.weight * batch["clips"].mean()
-
-    def validation_step(self, batch, batch_idx):
-        self.validated += batch["index"].tolist()
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1)
+    assert sorted(seen_in_tests(lambda: make(whole, batch_size=1))) == [0, 1, 2]
 
 
 def test_a_trainer_fits(root):
     (root / "oops_video" / "val" / f"{VAL[1]}.mp4").write_bytes(b"no video")
-    model, data = Learner(), make(root)
-    pl.Trainer(
-        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0,
-    ).fit(model, data)  # fmt: skip
+    model, data = Learner("index", "clips"), make(root)
+    model.fit(data)
     assert sorted(model.trained) == sorted([0, 1, 2, 3] * 3)
     assert model.validated == [0, 2]
     assert data.unreadable[1].startswith(f"{VAL[1]}: ")

@@ -24,6 +24,7 @@ from zoo.errors import WeightsError
 from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
 from zoo.methods.charades_keys import with_counters, without_module
+from zoo.methods.charades_two_stream import RGB
 from zoo.metrics.smoothing import moving_average
 from zoo.networks.message_server import MessageServer, wide
 from zoo.registry import register
@@ -232,20 +233,7 @@ _HEAD = {"fc.mA.weight", "fc.mA.bias", "fc.mAAa.weight", "fc.mAAb.weight"}
 
 _EPOCH = 5732  # batches of 50 in a fifth of the 1,432,966 training images, of which every fourth counts
 
-_SPEC = VideoSpec(
-    frames=1,
-    stride=1,
-    fps=24,
-    clips=1,
-    crops=1,
-    crop=224,
-    short_side=(256, 256),
-    test_crop=224,
-    test_short_side=256,
-    moments=MomentSpec(labels="all", points=50, share=0.2, lighting=0.0),
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
+_SPEC = RGB.replace(moments=MomentSpec(labels="all", points=50, share=0.2, lighting=0.0))
 
 
 @register("async_tf", paper="sigurdsson2017asynchronous", summary="AsyncTF on ResNet-152, RGB, 50 frames")
