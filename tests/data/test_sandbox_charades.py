@@ -22,7 +22,6 @@ from zoo.data.sandbox.activities import CLASSES, FPS, INTENTS, KEYS, LASTING, OB
 from zoo.data.sandbox.activity_films import FADE, render
 from zoo.data.sandbox.charades import (
     MAPPING,
-    TRAIN,
     WIDTH,
     annotate,
     describe,
@@ -360,8 +359,8 @@ def test_it_renders_itself_into_the_cache(monkeypatch, tmp_path):
     zoo.datamodule("sandbox_charades", spec=SPEC.replace(moments=MomentSpec())).prepare_data()
     (place, with_flow), (again, without) = asked
     assert place == again == tmp_path / "sandbox" / datamodules.SandboxCharades.folder
-    assert with_flow == {"train": TRAIN, "flow": True}
-    assert without == {"train": TRAIN, "flow": False}
+    assert with_flow == {"train": datamodules.CHARADES_TRAIN, "flow": True}
+    assert without == {"train": datamodules.CHARADES_TRAIN, "flow": False}
     zoo.datamodule("sandbox_charades", root=tmp_path).prepare_data()  # a folder of one's own is left as it is
     assert len(asked) == 2
 
