@@ -98,6 +98,20 @@ def test_what_was_published_of_two_streams_on_charades_is_listed():
     assert {(c.num_classes, c.labels) for c in found if c != start} == {(157, "charades")}
 
 
+def test_what_was_published_of_temporal_fields_is_listed():
+    found = [manifest().default(model) for model in TEMPORAL_FIELDS]
+    assert [(c.source.file, c.source.format) for c in found] == [
+        ("tfields_rgb.t7", "lua"),
+        ("tfields_flow.t7", "lua"),
+        ("asynctf_rgb.pth.tar", "torch"),
+    ]
+    assert all(c.source.url.endswith("?dl=1") for c in found)
+    assert {(c.num_classes, c.labels, c.license, c.reported.videos) for c in found} == {
+        (157, "charades", "NOASSERTION", 1863)
+    }
+    assert "ten message passes" in found[0].reported.protocol.in_words
+
+
 @pytest.mark.parametrize("model", TORCHVISION)
 def test_torchvisions_files_carry_their_hash_in_their_names(model):
     (found,) = manifest().for_model(model)
