@@ -221,9 +221,12 @@ class MomentModel(ScoredModule):
             zoo.VideoError: it cannot be decoded.
         """
         with self.at_rest():
-            batch = self.read(video, flow)
-            scores, moments = self.scores(batch)[0]
-        return Activities(str(video), self.seconds(batch), moments.float().cpu(), scores.float().cpu())
+            return self.told(str(video), self.read(video, flow))
+
+    def told(self, video: str, batch: dict[str, Any]) -> Activities:
+        """What `watch` says, from a batch of that video alone."""
+        scores, moments = self.scores(batch)[0]
+        return Activities(video, self.seconds(batch), moments.float().cpu(), scores.float().cpu())
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
