@@ -15,7 +15,6 @@ The paper and its Torch release differ; ``released`` follows the release, to whi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,7 +28,7 @@ from zoo.data.sandbox.charades import VOCABULARY as HOUSEHOLD
 from zoo.errors import DataError, WeightsError, ZooError
 from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
-from zoo.methods.charades_two_stream import FrameClassifier
+from zoo.methods.charades_two_stream import RGB, TORCH_MEAN, FrameClassifier
 from zoo.methods.classifier import Prediction
 from zoo.methods.moments import Activities, MomentPrediction, MomentScore
 from zoo.methods.temporal_field_keys import arguments_of_release, from_release
@@ -351,24 +350,13 @@ class TemporalFields(Asynchronous):
         moments = [self.classes_of(belief) for belief in self.beliefs(batch)]
         return [(of_frames.amax(0), of_frames) for of_frames in moments]
 
-    @torch.inference_mode()
-    def watch(self, video: str | os.PathLike, flow: str | os.PathLike | None = None) -> Story:
-        """Everything that the model tells of a video, by its test protocol.
-
-        Args:
-            video: any file that FFmpeg decodes, or a folder of pictures.
-            flow: the folder of its flow, for a model that looks at flow.
-
-        Raises:
-            zoo.VideoError: it cannot be decoded.
-        """
-        with self.at_rest():
-            batch = self.read(video, flow)
-            belief = self.beliefs(batch)[0]
+    def told(self, video: str, batch: dict[str, Any]) -> Story:
+        """Everything that the model tells of a video."""
+        belief = self.beliefs(batch)[0]
         moments = self.classes_of(belief)
         told = {name: value.float().cpu() for name, value in self.states.every(belief.q).items()}
         return Story(
-            str(video),
+            video,
             self.seconds(batch),
             moments.float().cpu(),
             moments.amax(0).float().cpu(),
@@ -487,22 +475,7 @@ def _best(values: Tensor, names: Sequence[str], top: int) -> tuple[Prediction, .
 
 _EPOCH = 1567  # batches of 240 in a tenth of the 3,761,459 pairs of an annotation and a training image within it
 
-#: RGB in 0..1 minus these, which the release takes from the mean of BGR bytes but subtracts in this order.
-_CAFFE_MEAN = (103.939 / 255, 116.779 / 255, 123.68 / 255)
-
-_SPEC = VideoSpec(
-    frames=1,
-    stride=1,
-    fps=24,
-    clips=1,
-    crops=1,
-    crop=224,
-    short_side=(256, 256),
-    test_crop=224,
-    test_short_side=256,
-    mean=_CAFFE_MEAN,
-    std=(1.0, 1.0, 1.0),
-)
+_SPEC = RGB.replace(mean=TORCH_MEAN, std=(1.0, 1.0, 1.0))
 
 
 @register(
