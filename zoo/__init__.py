@@ -9,6 +9,9 @@
     data = zoo.datamodule("kinetics", root="/data/k400", spec=model.spec)
     zoo.reproduce("nonlocal/5.2f", data={"kinetics": "/data/k400"})
 
+    model = zoo.fuse("temporal_fields", "temporal_fields_flow")   # who does what, when, and to what end?
+    model.predict("kitchen.mp4", per_frame=True, flow="flow/kitchen")
+
     model = zoo.load("goal_trajectory_tiny")         # when does it go wrong, and what was meant?
     model.predict("fail.mp4").failure
     model.autocorrect("fail.mp4").after
