@@ -24,7 +24,6 @@ from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor, nn
 
 from zoo.data.activities import ActivityVocabulary, packaged_vocabulary
-from zoo.data.sandbox.charades import VOCABULARY as HOUSEHOLD
 from zoo.errors import DataError, WeightsError, ZooError
 from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
@@ -453,9 +452,10 @@ def vocabulary_of(
     verbs: Sequence[str] | None,
     scenes: Sequence[str] | None,
     classes: Sequence[str] | None,
+    packaged: str = "charades",
 ) -> ActivityVocabulary:
-    """The inverse of `spoken_arguments`; what is None is the package's reading of Charades."""
-    own = packaged_vocabulary()
+    """The inverse of `spoken_arguments`; without a mapping the one of the packaged lists, which lend names too."""
+    own = packaged_vocabulary(packaged)
     if mapping is None:
         return own
     pairs = tuple((int(thing), int(verb)) for thing, verb in mapping)
@@ -688,7 +688,7 @@ def tiny(
             passes=passes,
             rounds=rounds,
         ),
-        vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes) if mapping else HOUSEHOLD,
+        vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes, packaged="sandbox_charades"),
         mu_start=0.01,
         smooth=2,  # of 25 frames on either side, about a second
     )
