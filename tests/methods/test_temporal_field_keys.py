@@ -177,6 +177,9 @@ def test_a_files_own_mapping_goes_before_the_packages(online, tmp_path):  # noqa
         assert (found.vocabulary.objects[12], found.vocabulary.verbs[3]) == ("object 12", "verb 3")
         for a, b in zip(told(found), told(model), strict=True):
             assert torch.equal(a, b)
+    names = [f"thing {n}" for n in range(38)], [f"deed {n}" for n in range(33)]
+    named = zoo.load("temporal_fields", objects=names[0], verbs=names[1])
+    assert (named.vocabulary.objects[12], named.vocabulary.verbs[3]) == ("thing 12", "deed 3")
     assert zoo.verify("temporal_fields.charades").ok
     assert not torch.equal(told(made())[0], told(model)[0])
 
