@@ -271,6 +271,7 @@ def test_what_the_commands_refuse(root, capsys):
         (["evaluate", file, "--data", f"kinetics={root}"], "files of scores are of charades"),
         (["evaluate", file, "--data", str(root)], "--data wants NAME=ROOT"),
         (["evaluate", file, "--data", f"charades={root}", "--localize"], "an id, a moment and 157 scores"),
+        (["evaluate", str(LOCALIZE / "submission.txt"), "--data", f"charades={root}"], "add --localize"),
         (["bars", file, "--data", f"charades={root}", "--out", "b.jpg"], "is a PNG"),
         (["fuse", file, str(LOCALIZE / "submission.txt"), "--out", str(root / "x.txt")], "cannot be put together"),
     ):

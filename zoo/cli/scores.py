@@ -139,7 +139,10 @@ def _scored(files: Sequence[Path], a: argparse.Namespace) -> list[Evaluation]:
     data = _data(a)
     videos = {record.name: record for record in data.records("val")}
     count = len(data.classes)
-    tables = [read_scores(file, count, localise=a.localize) for file in files]
+    tables = [read_scores(file, count, localise=True if a.localize else None) for file in files]
+    for file, one in zip(files, tables, strict=True):
+        if one.localised and not a.localize:  # read as the other kind, moments would count as scores of class 0
+            raise zoo.ZooError(f"{file} has scores of moments, not of whole videos: add --localize.")
     return [evaluate(one, videos, count) for one in tables]
 
 
