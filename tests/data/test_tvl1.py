@@ -174,6 +174,8 @@ def test_the_command_fills_a_root(still, tmp_path, capsys):
     assert "2 there already, 1 unreadable" in capsys.readouterr().out
     assert main([*arguments, "--out", str(tmp_path / "other")]) == 1
     assert listing(tmp_path / "other") == listing(root / "Charades_v1_flow")
+    assert main([*arguments[:2], "sandbox_charades", *arguments[3:]]) == 1  # it is what its own errors advise
+    assert "2 there already, 1 unreadable" in capsys.readouterr().out
 
 
 def test_without_opencv_the_error_says_what_to_install(films, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ def add_action(actions) -> None:
     """Add the action to those of `zoo data`."""
     p = actions.add_parser("flow", help="compute the optical flow of videos that have none yet (TV-L1)")
     p.set_defaults(run=_flow)
-    p.add_argument("name", choices=("charades",))
+    p.add_argument("name", choices=("charades", "sandbox_charades"))
     p.add_argument("root", type=Path)
     p.add_argument("--out", type=Path, metavar="FOLDER", help="where to (Charades_v1_flow beside the videos)")
     p.add_argument("--num-workers", type=positive, help="processes (one a core)")
