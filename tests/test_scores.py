@@ -123,6 +123,7 @@ def test_moments_that_are_numbered_from_0_are_shifted(tmp_path):
     ("rows", "options", "message"),
     [
         ([], {}, "is empty"),
+        (["A", "B"], {}, "line 1: no score follows the id"),
         (["A 1 2 3", "B 1 2 3 4 5"], {}, "line 2: 5 scores; a line has an id and 3 scores"),
         (["A 1 2 3", "", "B 1 2"], {}, "line 3: 2 scores"),
         (["A 1 2 3"], {"classes": 4}, "line 1: 3 scores; a line has an id and 4"),

@@ -135,6 +135,8 @@ def read_scores(path: str | os.PathLike, classes: int | None = None, *, localise
             if not head:
                 raise DataError(f"{path} is empty; it should have a line of scores for each video.")
             classes, localise = _layout([fields for _, fields in head], classes, localise)
+            if classes < 1:
+                raise DataError(f"{path}, line {head[0][0]}: no score follows the id; is this a list of videos?")
             return _table(path, chain(head, lines), classes, localise)
     except FileNotFoundError:
         raise DataError(f"there is no file of scores {path}; check its name.") from None
