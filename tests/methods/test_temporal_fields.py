@@ -78,6 +78,8 @@ class TestStates:
             Field(progress=2)
         with pytest.raises(ZooError, match="rounds"):
             Field(rounds=0)
+        with pytest.raises(ZooError, match="hidden"):
+            Field(hidden=-1)
 
 
 class TestLearning:

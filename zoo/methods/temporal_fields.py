@@ -128,9 +128,10 @@ class Field:
     def __post_init__(self) -> None:
         if self.progress not in (1, len(PROGRESS)):
             raise ZooError(f"progress has {len(PROGRESS)} parts, or 1 where it is left out, not {self.progress}.")
-        if self.intents < 0 or min(self.passes, self.rounds) < 1:
+        if min(self.intents, self.hidden) < 0 or min(self.passes, self.rounds) < 1:
             raise ZooError(
-                f"a field needs intents >= 0, passes and rounds >= 1; got {self.intents}, {self.passes}, {self.rounds}."
+                f"a field needs intents and hidden >= 0, passes and rounds >= 1; got {self.intents}, {self.hidden}, "
+                f"{self.passes}, {self.rounds}."
             )
 
 
