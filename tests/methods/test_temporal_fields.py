@@ -6,7 +6,7 @@ import torch
 from zoo import registry
 from zoo.data.activities import packaged_vocabulary
 from zoo.errors import ZooError
-from zoo.methods.temporal_fields import Field, field_states
+from zoo.methods.temporal_fields import Field, field_states, vocabulary_of
 
 WORLD = {
     "mapping": [[1, 0], [1, 1], [2, 0], [2, 1], [3, 1]],
@@ -72,6 +72,11 @@ class TestStates:
     def test_without_progress(self):
         states, _ = field_states(packaged_vocabulary(), Field(released=False, progress=1))
         assert (len(states), states.progresses) == (157, 1)
+
+    def test_names_count_without_a_mapping_too(self):
+        own = packaged_vocabulary()
+        assert vocabulary_of(None, None, None, None, None) == own
+        assert vocabulary_of(None, None, None, ["Kitchen", "Other"], None).scenes == ("Kitchen", "Other")
 
     def test_senseless_options(self):
         with pytest.raises(ZooError, match="3 parts"):

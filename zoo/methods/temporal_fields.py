@@ -458,8 +458,9 @@ def vocabulary_of(
     """The inverse of `spoken_arguments`; without a mapping the one of the packaged lists, which lend names too."""
     own = packaged_vocabulary(packaged)
     if mapping is None:
-        return own
-    pairs = tuple((int(thing), int(verb)) for thing, verb in mapping)
+        classes, pairs = classes or own.classes, own.mapping
+    else:
+        pairs = tuple((int(thing), int(verb)) for thing, verb in mapping)
     return ActivityVocabulary(
         tuple(classes or (f"class {n}" for n in range(len(pairs)))),
         tuple(objects or own.objects),
