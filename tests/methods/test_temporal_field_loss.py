@@ -146,3 +146,19 @@ def test_the_likelihood_by_finite_differences():
     )
     torch.testing.assert_close(op.grad, -found.op)
     torch.testing.assert_close(coap.grad, -found.coap)
+
+
+def test_a_scene_that_nobody_noted_is_latent():
+    """The gradient is that of the likelihood with scenes summed out (by enumeration and autograd)."""
+    _, states, phi, times = tiny_field()
+    label, scene = torch.tensor([4, 0, 2]), torch.tensor([-1, -1, -1])
+    alone = Potentials(phi.op, phi.ap, phi.coap, phi.os).map(lambda value: value.clone().requires_grad_())
+    score = alone.frames(states)
+    exact = score.logsumexp(2)[torch.arange(3), label] - score.flatten(1).logsumexp(1)
+    exact.sum().backward()
+    belief = mean_field(alone.map(torch.Tensor.detach), states, times, SIGMA, 1)[0]
+    nothing = torch.zeros(3, 3, dtype=torch.float64)
+    found = minus_gradients(belief, alone, states, label, scene, Told(nothing, nothing, nothing, nothing, None))
+    for name, value in alone.tensors().items():
+        torch.testing.assert_close(value.grad, -getattr(found, name))
+    torch.testing.assert_close(log_likelihood(belief, label, scene), exact.detach())

@@ -134,12 +134,6 @@ class TestLearning:
             model.loss(model(model.inputs(batch(step))), batch(step))[0].backward()
         assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
 
-    def test_unknown_scenes_count_as_other(self):
-        torch.manual_seed(0)
-        model = registry.create("temporal_fields_paper", **WORLD)
-        _, scene = model._labels(batch(0))
-        assert scene.unique().tolist() == [15]
-
 
 class TestWholeVideos:
     def test_a_video_does_not_depend_on_its_company(self):

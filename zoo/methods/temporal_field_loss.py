@@ -83,7 +83,7 @@ def minus_gradients(
         phi: their potentials.
         states: of the field.
         label: numbers of the states that are true, ``[B]``.
-        scene: true scenes ``[B]``; None where the field tells none.
+        scene: true scenes ``[B]``, -1 where it is not known; None where the field tells none.
         told: by the other frames.
 
     Returns:
@@ -94,7 +94,13 @@ def minus_gradients(
         q = q.sum(-1, keepdim=True)
         scene = None
     target = torch.zeros_like(q)
-    target[torch.arange(len(q), device=q.device), label, 0 if scene is None else scene] = 1
+    frame = torch.arange(len(q), device=q.device)
+    if scene is None:
+        target[frame, label, 0] = 1
+    else:  # where nobody noted the scene it is latent: what is believed of it, given the rest, is its target
+        believed = q[frame, label] / q[frame, label].sum(1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
+        noted = F.one_hot(scene.clamp(min=0), q.shape[2]).to(q)
+        target[frame, label] = torch.where((scene < 0)[:, None], believed, noted)
     gap = q - target
 
     def factor(index: Tensor, size: int) -> Tensor:
@@ -138,7 +144,9 @@ def surrogate(phi: Potentials, gradients: Potentials, prior: float = 0.0) -> Ten
 
 
 def log_likelihood(belief: Belief, label: Tensor, scene: Tensor | None = None) -> Tensor:
-    """log Q_i(x*_i) of each frame, ``[B]``, whatever its scene or with the given one."""
-    frame = torch.arange(len(label), device=label.device)
-    q = belief.q.sum(-1)[frame, label] if scene is None else belief.q[frame, label, scene]
-    return q.clamp(min=torch.finfo(q.dtype).tiny).log()
+    """log Q_i(x*_i) of each frame, ``[B]``, whatever its scene or with the given one (-1: not known)."""
+    q = belief.q[torch.arange(len(label), device=label.device), label]
+    found = q.sum(1)
+    if scene is not None:
+        found = torch.where(scene < 0, found, q.gather(1, scene.clamp(min=0)[:, None])[:, 0])
+    return found.clamp(min=torch.finfo(q.dtype).tiny).log()

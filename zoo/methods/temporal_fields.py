@@ -269,12 +269,10 @@ class TemporalFields(Asynchronous):
             return surrogate(phi, gradients, self.field.prior), likelihood.mean()
 
     def _labels(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Numbers of the true states ``[B]``, and the scenes where they are told apart."""
+        """Numbers of the true states ``[B]``, and the scenes (-1: not known) where they are told apart."""
         progress = batch["progress"] if self.field.progress > 1 else torch.zeros_like(batch["progress"])
         state = self.states.number(self.pair_of_class[batch["label"]], progress)
-        if self.states.scenes == 1:
-            return state, None
-        return state, batch["scene"].remainder(self.states.scenes)  # an unknown one, -1, is the last: "Other"
+        return state, None if self.states.scenes == 1 else batch["scene"]
 
     def _asynchronously(
         self, phi: Potentials, label: Tensor, scene: Tensor | None, batch: dict[str, Any]
