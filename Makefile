@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed        ## the main job on the embedded data: reported | reproduced | difference
 	$(BIN)/zoo reproduce sandbox --out runs/results
 
-test: $(VENV)/.installed        ## every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed        ## every test, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(VENV)/.installed       ## the tests that take a moment only
 	$(BIN)/python -m pytest -m "not slow"
