@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -169,7 +171,17 @@ def test_mmaction() -> None:
     case.assert_complete()
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """The order of sums, and with it the last digits, goes with the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_threads")
 def test_training_step() -> None:
     """Loss, every gradient, and two steps of SGD as the release takes them: Nesterov, no decay on norms."""
     case = load("nonlocal_train_i3d_r50_nl5_8x8")
