@@ -21,7 +21,7 @@ from zoo.data.sandbox.activities import CLASSES, OBJECTS, VERBS
 from zoo.data.sandbox.charades import MAPPING, render_charades
 from zoo.data.sandbox.datamodules import SandboxCharades
 from zoo.data.sandbox.kinetics import encode
-from zoo.methods.temporal_fields import spoken_arguments
+from zoo.methods.temporal_field_words import spoken_arguments
 from zoo.training import train
 
 TRAIN, TEST = 8, 4

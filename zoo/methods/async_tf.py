@@ -27,6 +27,7 @@ from zoo.methods.charades_keys import with_counters, without_module
 from zoo.methods.charades_two_stream import RGB
 from zoo.metrics.smoothing import moving_average
 from zoo.networks.message_server import MessageServer, wide
+from zoo.networks.temporal_field import kernel
 from zoo.registry import register
 from zoo.spec import MomentSpec, VideoSpec
 
@@ -173,7 +174,7 @@ class AsyncTF(Asynchronous):
         without decay that is this single pass.
         """
         a = wide(a)
-        near = torch.exp(-((time[:, None] - time).double() ** 2) / (2 * self.sigma**2)).to(a)
+        near = kernel(time, self.sigma).to(a)
         earlier, later = ((time[:, None] > time).to(a), (time[:, None] < time).to(a))
         said = a.sigmoid()
         past, future = (

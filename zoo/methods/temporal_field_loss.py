@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from zoo.networks.message_server import Mail
-from zoo.networks.temporal_field import Belief, Potentials, States, kernel
+from zoo.networks.temporal_field import Belief, Potentials, States, neighbours
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,8 @@ def told_by_all(
     belief: Belief, phi: Potentials, states: States, label: Tensor, times: Tensor, sigma: float, scale: float
 ) -> Told:
     """What the T frames of a whole video tell each other, in the scaled means of `message_passing`."""
-    near = kernel(times, sigma).to(belief.q)
-    earlier, later = torch.ones_like(near).tril(-1), torch.ones_like(near).triu(1)
-    past, future = (scale * near * side / side.sum(1, keepdim=True).clamp(min=1) for side in (earlier, later))
-    u, true = belief.u, F.one_hot(states.unit[label], states.units).to(near)
+    past, future = (scale * side for side in neighbours(times, sigma, belief.u))
+    u, true = belief.u, F.one_hot(states.unit[label], states.units).to(belief.u)
     wish = None
     if phi.xi is not None:
         own = phi.xi[torch.arange(len(label), device=label.device), states.unit[label]]

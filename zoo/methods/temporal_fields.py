@@ -23,11 +23,11 @@ import torch
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor, nn
 
-from zoo.data.activities import ActivityVocabulary, packaged_vocabulary
+from zoo.data.activities import ActivityVocabulary
 from zoo.errors import DataError, WeightsError, ZooError
 from zoo.methods.asynchronous import Asynchronous, rows_of
 from zoo.methods.base import Recipe
-from zoo.methods.charades_two_stream import RGB, TORCH_MEAN, FrameClassifier
+from zoo.methods.charades_two_stream import RGB, TORCH_MEAN
 from zoo.methods.classifier import Prediction
 from zoo.methods.moments import Activities, MomentPrediction, MomentScore
 from zoo.methods.temporal_field_keys import arguments_of_release, from_release
@@ -40,10 +40,10 @@ from zoo.methods.temporal_field_loss import (
     surrogate,
     told_by_all,
 )
+from zoo.methods.temporal_field_words import SPOKEN, spoken_arguments, vocabulary_of
 from zoo.networks.field_head import FieldHead
 from zoo.networks.message_server import MessageServer
 from zoo.networks.temporal_field import Belief, Frames, Potentials, States, alternate, message_passing, towards_intent
-from zoo.networks.tiny_frames import TinyFrames
 from zoo.networks.vgg import Vgg16
 from zoo.registry import register
 from zoo.spec import MomentSpec, VideoSpec
@@ -209,7 +209,7 @@ class TemporalFields(Asynchronous):
                 f"{self.name} is made for other objects and verbs than those of {self.trainer.datamodule.name}, and "
                 "what processes take over that were spawned or forked does not come back. Train with strategy 'ddp', "
                 f"or make it for the data: zoo.create({self.name!r}, **spoken_arguments(data.vocabulary)) with "
-                "zoo.methods.temporal_fields.spoken_arguments."
+                "zoo.methods.temporal_field_words.spoken_arguments."
             )
         self._speak(spoken)
         self.to(device=self.device, dtype=self.dtype)
@@ -404,7 +404,7 @@ class TemporalFields(Asynchronous):
     @staticmethod
     def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
         """The same vocabulary."""
-        return {name: said[name] for name in _SPOKEN if said.get(name) is not None}
+        return {name: said[name] for name in SPOKEN if said.get(name) is not None}
 
 
 def field_states(vocabulary: ActivityVocabulary, field: Field) -> tuple[States, Tensor]:
@@ -428,44 +428,6 @@ def field_states(vocabulary: ActivityVocabulary, field: Field) -> tuple[States, 
     scenes = len(vocabulary.scenes) if field.scenes else 1
     states = States(ordered, (len(kinds), objects, verbs, field.progress), scenes, joint=field.released)
     return states, torch.tensor(numbers)
-
-
-#: The builder's arguments that make a vocabulary.
-_SPOKEN = ("mapping", "objects", "verbs", "scene_names", "classes")
-
-
-def spoken_arguments(vocabulary: ActivityVocabulary) -> dict[str, Any]:
-    """A vocabulary as a builder's arguments: plain lists, fit for a checkpoint."""
-    return {
-        "mapping": [list(pair) for pair in vocabulary.mapping],
-        "objects": list(vocabulary.objects),
-        "verbs": list(vocabulary.verbs),
-        "scene_names": list(vocabulary.scenes),
-        "classes": list(vocabulary.classes),
-    }
-
-
-def vocabulary_of(
-    mapping: Sequence[Sequence[int]] | None,
-    objects: Sequence[str] | None,
-    verbs: Sequence[str] | None,
-    scenes: Sequence[str] | None,
-    classes: Sequence[str] | None,
-    packaged: str = "charades",
-) -> ActivityVocabulary:
-    """The inverse of `spoken_arguments`; without a mapping the one of the packaged lists, which lend names too."""
-    own = packaged_vocabulary(packaged)
-    if mapping is None:
-        classes, pairs = classes or own.classes, own.mapping
-    else:
-        pairs = tuple((int(thing), int(verb)) for thing, verb in mapping)
-    return ActivityVocabulary(
-        tuple(classes or (f"class {n}" for n in range(len(pairs)))),
-        tuple(objects or own.objects),
-        tuple(verbs or own.verbs),
-        pairs,
-        tuple(scenes or own.scenes),
-    )
 
 
 def _best(values: Tensor, names: Sequence[str], top: int) -> tuple[Prediction, ...]:
@@ -590,156 +552,3 @@ def temporal_fields(
     )
     model.image_backbone = "vgg16.tv_in1k" if stream == "rgb" else None
     return model
-
-
-@register(
-    "temporal_fields_tiny_no_xx",
-    paper="sigurdsson2017asynchronous",
-    summary="the tiny temporal field without phi_XX: no order of things",
-    pairwise=False,
-)
-@register(
-    "temporal_fields_tiny_no_xi",
-    paper="sigurdsson2017asynchronous",
-    summary="the tiny temporal field without phi_XI: no intent",
-    intents=0,
-)
-@register(
-    "temporal_fields_tiny_no_p",
-    paper="sigurdsson2017asynchronous",
-    summary="the tiny temporal field without progress",
-    progress=1,
-)
-@register(
-    "temporal_fields_tiny_semantic",
-    paper="sigurdsson2017asynchronous",
-    summary="the tiny temporal field without time: what a frame tells of object, verb and progress",
-    pairwise=False,
-    intents=0,
-)
-@register(
-    "temporal_fields_tiny",
-    paper="sigurdsson2017asynchronous",
-    summary="a tiny temporal field for the sandbox's household, RGB, 25 frames",
-)
-def tiny(
-    intents: int = 16,
-    pairwise: bool = True,
-    progress: int = 3,
-    scale: float = 1.0,
-    decay: float = 0.9,
-    memory: int = 50,
-    sigma: float = 150.0,
-    prior: float = 4e-4,
-    hidden: int = 0,
-    passes: int = 10,
-    rounds: int = 5,
-    points: int = 25,
-    together: int = 1,
-    learning_rate: float = 0.05,
-    iterations: int = 2000,
-    mapping: list[list[int]] | None = None,
-    objects: list[str] | None = None,
-    verbs: list[str] | None = None,
-    scene_names: list[str] | None = None,
-    classes: list[str] | None = None,
-) -> TemporalFields:
-    """The paper's field on a small residual network, for frames of 64 pixels.
-
-    Args:
-        intents: as `temporal_fields`, like all that is not said here.
-        pairwise: phi_XX.
-        progress: 3, or 1.
-        scale: h.
-        decay: d.
-        memory: of a video.
-        sigma: in images.
-        prior: lambda.
-        hidden: within phi_XI.
-        passes: of a test.
-        rounds: in each.
-        points: frames of a test.
-        together: frames of a video in a sample.
-        learning_rate: for 64 frames a step; clip gradients to a norm of 5 at so high a rate.
-        iterations: steps of the schedule.
-        mapping: of classes; the sandbox's by default.
-        objects: names.
-        verbs: names.
-        scene_names: names.
-        classes: names.
-    """
-    network = TinyFrames()
-    return TemporalFields(
-        network,
-        network.out_features,
-        spec=tiny_spec(points, together),
-        recipe=tiny_recipe(learning_rate, iterations),
-        field=Field(
-            released=False,
-            intents=intents,
-            pairwise=pairwise,
-            progress=progress,
-            scale=scale,
-            decay=decay,
-            memory=memory,
-            sigma=sigma,
-            prior=prior,
-            hidden=hidden,
-            passes=passes,
-            rounds=rounds,
-        ),
-        vocabulary=vocabulary_of(mapping, objects, verbs, scene_names, classes, packaged="sandbox_charades"),
-        mu_start=0.01,
-        smooth=2,  # of 25 frames on either side, about a second
-    )
-
-
-def tiny_spec(points: int = 25, together: int = 1) -> VideoSpec:
-    """Frames of 64 pixels, of which crops leave most: things are small."""
-    moments = MomentSpec(points=points, together=together, share=1.0, jitter=0.2, lighting=0.0, area=(0.7, 1.0))
-    return VideoSpec(
-        frames=1,
-        stride=1,
-        fps=24,
-        clips=1,
-        crops=1,
-        crop=64,
-        short_side=(64, 64),
-        test_crop=64,
-        test_short_side=64,
-        moments=moments,
-    )
-
-
-def tiny_recipe(learning_rate: float, iterations: int) -> Recipe:
-    """64 frames a step, the rate falling to nothing."""
-    return Recipe(rate=learning_rate, batch=64, iterations=iterations, schedule="cosine", warmup=50, weight_decay=1e-3)
-
-
-@register(
-    "charades_frames_tiny",
-    paper="sigurdsson2017asynchronous",
-    summary="the tiny temporal field's network without any structure: single frames and a softmax",
-)
-def frames_alone(
-    num_classes: int = 16, points: int = 25, learning_rate: float = 0.05, iterations: int = 2000
-) -> FrameClassifier:
-    """The tiny temporal field's network with a softmax over classes.
-
-    Args:
-        num_classes: of the classifier.
-        points: frames of a test.
-        learning_rate: for 64 frames a step.
-        iterations: steps of the schedule.
-    """
-    network = TinyFrames()
-    return FrameClassifier(
-        network,
-        network.out_features,
-        spec=tiny_spec(points),
-        recipe=tiny_recipe(learning_rate, iterations),
-        num_classes=num_classes,
-        pool="max",
-        smooth=2,
-        nesterov=True,
-    )

@@ -139,7 +139,7 @@ class MessageServer:
         held = (order != EMPTY) & (sent != at) if self.strict else order != EMPTY
         past = held & (sent <= at)
         future = held & (sent > at)
-        kernel = torch.where(held, torch.exp(-((sent - at).double() ** 2) / (2 * self.sigma**2)), 0)
+        kernel = torch.where(held, fade(sent - at, self.sigma), 0)
         sides = (self._weights(order, side) for side in (past, future, held))
         return Mail({n: kept[row].to(device) for n, kept in self._kept.items()}, *sides, kernel.to(self.dtype))
 
@@ -248,6 +248,11 @@ class MessageServer:
             rank = side.sum(1, keepdim=True) - 1 - rank
         weight = torch.where(side, self.decay ** rank.clamp(min=0).to(self.dtype), 0)
         return weight / weight.sum(1, keepdim=True).clamp(min=torch.finfo(self.dtype).tiny)
+
+
+def fade(images: Tensor, sigma: float) -> Tensor:
+    """k = exp(-(i - j)^2 / (2 sigma^2)) (Eq. 4) of distances in images, in 64-bit floats."""
+    return torch.exp(-(images.double() ** 2) / (2 * sigma**2))
 
 
 def wide(value: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ZooError
+from zoo.networks.message_server import fade
 
 
 class States(nn.Module):
@@ -195,10 +196,28 @@ class Belief:
         return self.frames.expand(self.u)
 
 
-def kernel(times: Tensor, sigma: float, others: Tensor | None = None) -> Tensor:
-    """k(i, j) = exp(-(t_i - t_j)^2 / (2 sigma^2)) (Eq. 4), ``[T, T']`` from times in images."""
-    others = times if others is None else others
-    return torch.exp(-((times[:, None] - others).double() ** 2) / (2 * sigma**2))
+def kernel(times: Tensor, sigma: float) -> Tensor:
+    """k(i, j) of every two frames (Eq. 4), ``[T, T]`` from times in images."""
+    return fade(times[:, None] - times, sigma)
+
+
+def neighbours(times: Tensor, sigma: float, like: Tensor, *, compounding: bool = False) -> tuple[Tensor, Tensor]:
+    """What each frame takes of every earlier and of every later one, ``[T, T]`` each, for means faded by the kernel.
+
+    Args:
+        times: of the frames in order, ``[T]``.
+        sigma: of the kernel.
+        like: gives the type of the numbers.
+        compounding: as `message_passing` has it.
+    """
+    near = kernel(times, sigma).to(like)
+    # earlier[i, j] is whether frame i hears j as an earlier one
+    earlier, later = torch.ones_like(near).tril(-1), torch.ones_like(near).triu(1)
+    past, future = near * earlier, near * later
+    if compounding:
+        past = torch.where(earlier > 0, past, 1).cumprod(0) * earlier
+        future = torch.where(later > 0, future, 1).cumprod(0) * later
+    return past / earlier.sum(1, keepdim=True).clamp(min=1), future / later.sum(1, keepdim=True).clamp(min=1)
 
 
 def alternate(
@@ -315,15 +334,7 @@ def message_passing(
         compounding: repeat the release's slip, which multiplies the kernel into the messages in place while it goes
             from frame to frame, so that they carry the product of all kernels so far. Its scores went through this.
     """
-    near = kernel(times, sigma).to(phi.op)
-    # earlier[i, j] is whether frame i hears j as an earlier one
-    earlier = torch.ones_like(near).tril(-1)
-    later = torch.ones_like(near).triu(1)
-    past, future = near * earlier, near * later
-    if compounding:
-        past = torch.where(earlier > 0, past, 1).cumprod(0) * earlier
-        future = torch.where(later > 0, future, 1).cumprod(0) * later
-    past, future = (part / side.sum(1, keepdim=True).clamp(min=1) for part, side in ((past, earlier), (future, later)))
+    past, future = neighbours(times, sigma, phi.op, compounding=compounding)
     frames, beliefs = Frames(phi, states), []
     heard = wish = None
     for _ in range(passes):
