@@ -94,6 +94,48 @@ class MomentSpec:
 
 
 @dataclass(frozen=True)
+class FeatureSpec:
+    """How a video is seen as rows of features that a frozen network computed beforehand; row k of a file with r rows a
+    second stands for the time from k / r to (k + 1) / r.
+
+    Attributes:
+        dim: numbers in a row.
+        samples: what a training sample is: ``"order"``: ``clips`` clips of one video, in its order or reversed;
+            ``"rows"``: ``clips`` rows of one video, each with whether an action is annotated there; ``"videos"``: a
+            whole video with its annotation or, where it has none, the order of its steps.
+        clips: in a training sample (the M of the paper).
+        window: seconds that the clips of a training sample span at most (the paper's d); None for all there is.
+        trim: part of a video at each end that training on order leaves out.
+        reverse: whether a sample of order is reversed with probability one half.
+        segment: seconds of the segments that a test scores.
+    """
+
+    dim: int = 1024
+    samples: Literal["order", "rows", "videos"] = "order"
+    clips: int = 5
+    window: float | None = None
+    trim: float = 0.3
+    reverse: bool = True
+    segment: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.samples not in ("order", "rows", "videos"):
+            raise ZooError(f"spec: samples must be 'order', 'rows' or 'videos', got {self.samples!r}.")
+        for name, least in (("dim", 1), ("clips", 2 if self.samples == "order" else 1)):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= least):
+                raise ZooError(f"spec: the features' {name} must be an integer of at least {least}, got {value!r}.")
+        if self.window is not None and not self.window > 0:
+            raise ZooError(
+                f"spec: the window must be above 0 seconds, or None for the whole video, got {self.window!r}."
+            )
+        if not 0 <= self.trim < 0.5:
+            raise ZooError(f"spec: trim must be at least 0 and below 0.5 of a video's length, got {self.trim!r}.")
+        if not self.segment > 0:
+            raise ZooError(f"spec: segment must be above 0 seconds, got {self.segment!r}.")
+
+
+@dataclass(frozen=True)
 class VideoSpec:
     """How a clip is cut out of a video, for training and for testing. Sizes in pixels, colours RGB in 0..1.
 
@@ -113,7 +155,9 @@ class VideoSpec:
         size: ``(height, width)`` that frames are scaled to, whatever their shape, instead of by their short side.
         trajectory: how a video becomes a sequence of clips; None where each clip stands alone.
         moments: how a video is seen as single frames; None for models of clips.
-        pixels: whether the model looks at videos at all; a baseline that guesses needs their annotations only.
+        features: how it is seen as rows of features; None for models of pixels.
+        pixels: whether the model looks at videos (or their features) at all; a baseline that guesses needs their
+            annotations only.
         mean: per channel, subtracted from RGB in 0..1.
         std: per channel, divides after the mean was subtracted.
     """
@@ -132,6 +176,7 @@ class VideoSpec:
     size: tuple[int, int] | None = None
     trajectory: TrajectorySpec | None = None
     moments: MomentSpec | None = None
+    features: FeatureSpec | None = None
     pixels: bool = True
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
@@ -172,7 +217,7 @@ class VideoSpec:
     def from_dict(cls, values: dict[str, Any]) -> VideoSpec:
         """The inverse of `to_dict`; an unknown field is an error that names it."""
         values = _checked(cls, "spec", values)
-        for name, kind in (("trajectory", TrajectorySpec), ("moments", MomentSpec)):
+        for name, kind in (("trajectory", TrajectorySpec), ("moments", MomentSpec), ("features", FeatureSpec)):
             if values.get(name) is not None:
                 values[name] = kind(**_checked(kind, f"spec.{name}", values[name]))
         return cls(**values)
