@@ -90,7 +90,7 @@ BROKEN = {
     r"shape \(-1, 5\)": raw(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 5), }"),
     "row 7 holds NaN or infinity": whole(np.where(np.arange(60).reshape(12, 5) == 38, np.nan, ROWS)),
     "row 0 holds NaN or infinity": whole(np.where(np.arange(60).reshape(12, 5) == 4, np.inf, ROWS).astype("f2")),
-    "row 2 holds NaN or infinity": whole(np.where(np.arange(60).reshape(12, 5) == 12, 1e300, ROWS).astype("f8")),
+    "row 2 holds NaN or infinity": whole(np.where(np.arange(60).reshape(12, 5) == 12, 1e300, ROWS.astype("f8"))),
 }
 
 
