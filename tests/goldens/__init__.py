@@ -40,13 +40,17 @@ class Case:
         return torch.from_numpy(recipe.inputs(name, self.manifest["inputs"][name], self.manifest["seed"]))
 
     def check(self, name: str, actual: Tensor, *, atol: float | None = None, rtol: float | None = None) -> None:
-        """Fails unless ``actual`` is the output called ``name``, within the case's tolerance or the given one."""
+        """Fails unless ``actual`` is the output called ``name``, within the case's tolerance or the given one.
+
+        A case may have another tolerance for some of its outputs.
+        """
         self.checked.add(name)
+        tolerance = self.manifest.get("tolerances", {}).get(name, self.manifest)
         torch.testing.assert_close(
             actual.detach(),
             self.outputs[name],
-            atol=self.manifest["atol"] if atol is None else atol,
-            rtol=self.manifest["rtol"] if rtol is None else rtol,
+            atol=tolerance["atol"] if atol is None else atol,
+            rtol=tolerance["rtol"] if rtol is None else rtol,
             msg=lambda message: f"{self.name}: {name}: {message}",
         )
 
