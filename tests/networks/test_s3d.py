@@ -71,16 +71,20 @@ def test_the_released_towers():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Please use the new API settings to control TF32")
 def test_a_training_pass():
     case = load("actionness_s3d_train")
     video, _ = build(case)
     video.train()
     clips = case.input("video").requires_grad_()
     seen = watch({n: getattr(video, n) for n in activations(case, "")})
-    pooled = video.mixed_5c_pooled(clips)
-    embedding = video.fc(pooled)
-    loss = (embedding * case.input("probe")).sum()
-    loss.backward()
+    # The gradient at the input depends on the order of summation, by up to 0.03 of 0.74 between one thread and two, or
+    # between single and double precision. The reference's order is nearest to that of PyTorch's own convolutions.
+    with torch.backends.mkldnn.flags(enabled=False):
+        pooled = video.mixed_5c_pooled(clips)
+        embedding = video.fc(pooled)
+        loss = (embedding * case.input("probe")).sum()
+        loss.backward()
     case.check("mixed_5c_pooled", pooled)
     case.check("video_embedding", embedding)
     case.check("loss", loss.detach()[None])
