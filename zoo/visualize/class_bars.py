@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.errors import ZooError
-from zoo.visualize.drawing import GREY, INK, PALE, STATES, Canvas, require_png, shortened
+from zoo.visualize.drawing import GREY, INK, PALE, STATES, Canvas, require_png, rounds, shortened
 
 _NAME, _PLOT, _VALUE, _MARGIN = 300, 330, 56, 24  # pixels: names, bars, numbers, around and between the columns
 _ROW, _TOP, _FOOT, _SIZE = 20, 92, 24, 14
@@ -81,7 +81,7 @@ def _column(canvas: Canvas, bars: list[tuple[float, str]], start: int, low: floa
     room = _PLOT - (_VALUE if low < 0 else 0)
     start += _VALUE if low < 0 else 0
     foot = _TOP + len(bars) * _ROW
-    for tick in _grid(low, low + span):
+    for tick in rounds(low, low + span, 5):
         canvas.pen.line([(x(tick), _TOP - 4), (x(tick), foot)], fill=GREY if tick == 0 else PALE)
         canvas.text((x(tick), _TOP - 8), f"{tick:+g}" if signed and tick else f"{tick:g}", 12, GREY, "ms")
     for row, (value, name) in enumerate(bars):
@@ -96,19 +96,6 @@ def _column(canvas: Canvas, bars: list[tuple[float, str]], start: int, low: floa
             canvas.text((ends[1] + 5, middle), text, 13, INK, "lm")
         else:
             canvas.text((ends[0] - 5, middle), text, 13, INK, "rm")
-
-
-def _grid(low: float, high: float) -> list[float]:
-    """About five round numbers from ``low`` to ``high``."""
-    step = next(s for s in _steps() if (high - low) / s <= 5.001)
-    return [step * n for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-
-
-def _steps():
-    size = 1e-6
-    while True:
-        yield from (size, 2 * size, 5 * size)
-        size *= 10
 
 
 def _said(count: int, mean: float, signed: bool, left_out: int, hidden: int) -> str:

@@ -60,6 +60,13 @@ def ticks(low: float, high: float, count: float) -> list[float]:
     return [step * n for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
+def rounds(low: float, high: float, count: int) -> list[float]:
+    """Round numbers from ``low`` to ``high``, about ``count`` of them at most."""
+    sizes = (digit * 10.0**power for power in range(-9, 300) for digit in (1, 2, 5))
+    step = next(size for size in sizes if (high - low) / size <= count + 0.001)
+    return [step * n for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
 def clock(seconds: float, long: bool) -> str:
     """Seconds as a reader wants them: ``"2.5"``, or of ``long`` videos ``"1:05"`` and ``"1:00:05"``."""
     if not long:
