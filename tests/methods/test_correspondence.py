@@ -159,7 +159,7 @@ def test_a_video_of_one_frame_is_refused(model, tmp_path):
 def test_flow_points_to_where_a_pixel_was(model):
     pictures, _ = scene(3)
     earlier, later = torch.from_numpy(pictures[[0, 2]]).permute(0, 3, 1, 2)
-    rebuilt = model.match(*model.features(torch.stack((earlier, later))), (HEIGHT, WIDTH))
+    rebuilt = model.match(*model.maps(torch.stack((earlier, later))), (HEIGHT, WIDTH))
     assert rebuilt.shape == (2, HEIGHT, WIDTH)
     still = model.flow(earlier, earlier)
     assert still.abs().mean() < rebuilt.abs().mean() + 32

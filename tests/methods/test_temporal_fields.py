@@ -156,7 +156,7 @@ class TestWholeVideos:
 
     def test_another_frame_changes_what_is_believed_of_this_one(self):
         model, draw = tiny().eval(), torch.Generator().manual_seed(0)
-        features = 3 * torch.randn(4, model.features, generator=draw)
+        features = 3 * torch.randn(4, model.width, generator=draw)
         other = torch.cat([features[:3], -features[3:]])
         times = torch.tensor([1, 20, 40, 60])
         with torch.inference_mode():

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
-from zoo.errors import DataError, WeightsError
+from zoo.errors import DataError, WeightsError, ZooError
 from zoo.hub.checkpoint import Checkpoint
 from zoo.spec import VideoSpec
 
@@ -132,6 +132,24 @@ class ZooModule(pl.LightningModule):
         """Bytes ``[..., 3, T, H, W]`` in RGB to what the network was trained on: ``(x / 255 - mean) / std``."""
         mean, std = (clips.new_tensor(v, dtype=self.dtype).view(3, 1, 1, 1) for v in (self.spec.mean, self.spec.std))
         return (clips.to(self.dtype) / 255 - mean) / std
+
+    def features(self, clips: Tensor) -> Tensor:
+        """One vector of each clip, of what the head would see: float32 ``[B, D]``; see `zoo.methods.extracting`.
+
+        Args:
+            clips: RGB in 0..255 as datamodules serve it, uint8 or float ``[B, 3, T, H, W]`` with ``T = spec.frames``.
+
+        Raises:
+            ZooError: the model has no such vectors.
+        """
+        raise self.featureless("it makes no vectors of clips")
+
+    def featureless(self, why: str) -> ZooError:
+        """The error of a model without `features`."""
+        return ZooError(
+            f"{self.name or type(self).__name__} has no features of clips: {why}. Take a model that looks at frames, "
+            "such as i3d_r50."
+        )
 
     def protocol(self) -> dict[str, Any]:
         """All that decides a test's score, as plain values; ``in_words`` says it in a line."""

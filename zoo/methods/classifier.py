@@ -120,8 +120,8 @@ class VideoClassifier(ScoredModule):
         return self.head.probabilities(features)
 
     def features(self, clips: Tensor) -> Tensor:
-        """Normalised clips ``[B, 3, T, H, W]`` to the mean of the trunk's map, ``[B, channels]``."""
-        return self.trunk(clips).mean((2, 3, 4))
+        """The mean of the trunk's map, ``[B, channels]``; see `ZooModule.features`."""
+        return self.trunk(self.normalize(clips)).mean((2, 3, 4)).float()
 
     def setup(self, stage: str) -> None:
         """Refuse labels of the other kind than the head was made for, or has learned from."""

@@ -84,9 +84,13 @@ class Correspondence(ZooModule):
             pixels = F.interpolate(pixels, (size, size), mode="bilinear", align_corners=False)
         return self.normalize(pixels.transpose(0, 1)).transpose(0, 1)
 
-    def features(self, frames: Tensor) -> Tensor:
+    def maps(self, frames: Tensor) -> Tensor:
         """Features ``[T, C, h, w]`` of frames, uint8 ``[T, 3, H, W]``."""
         return self.encoder(self.seen(frames))
+
+    def features(self, clips: Tensor) -> Tensor:
+        """The mean over time and space of all frames' features, ``[B, C]``; see `ZooModule.features`."""
+        return self(self.normalize(clips)).mean((2, 3, 4)).float()
 
     def start(self, kind: str, first: Any, picture: tuple[int, int]) -> Run:
         """Begin to carry something through a video, whose frames then go to `Run.step`.
@@ -156,7 +160,7 @@ class Correspondence(ZooModule):
             source: uint8 ``[3, H, W]``.
             target: the same.
         """
-        maps = self.features(torch.stack((source, target)))
+        maps = self.maps(torch.stack((source, target)))
         return self.match(maps[0], maps[1], tuple(target.shape[1:]))
 
     def match(self, source: Tensor, target: Tensor, picture: tuple[int, int]) -> Tensor:
@@ -221,7 +225,7 @@ class Propagating(Run):
         self.propagator: Propagator | None = None
 
     def step(self, frames: Tensor) -> Iterator[Any]:
-        for features in self.model.features(frames):
+        for features in self.model.maps(frames):
             if self.propagator is None:
                 view = View(self.picture, self.model.propagation.size, tuple(features.shape[1:]))
                 self.carried = KINDS[self.kind](self.first, view, features.device)
@@ -242,7 +246,7 @@ class Rebuilding(Run):
     def step(self, frames: Tensor) -> list[dict[int, Tensor]]:
         """For each frame the rebuilt pictures, float ``[3, H, W]`` 0 to 255, by the gap that they bridge."""
         outputs = []
-        for picture, features in zip(frames.to(self.model.device), self.model.features(frames), strict=True):
+        for picture, features in zip(frames.to(self.model.device), self.model.maps(frames), strict=True):
             outputs.append({gap: self._rebuild(gap, features) for gap in GAPS if len(self.past) >= gap})
             self.past = [*self.past[-max(GAPS) + 1 :], (picture, features)]
         return outputs

@@ -103,6 +103,10 @@ class GoalDecoder(ZooModule):
         self.val_metrics, self.test_metrics = SvoScore(), SvoScore()
         self.shift = SvoShift()
 
+    def features(self, clips: Tensor) -> Tensor:
+        """Those of its trunk; see `ZooModule.features`."""
+        return self.trunk.features(clips)
+
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
         """The released code's names to ours: a trajectory model with its decoder."""

@@ -24,6 +24,10 @@ class Identity(Correspondence):
         """Nothing to set."""
         return {"in_words": "the first frame's labels, where they are"}
 
+    def features(self, clips: Tensor) -> Tensor:
+        """None."""
+        raise self.featureless("it copies labels and looks at no frame")
+
     def match(self, source: Tensor, target: Tensor, picture: tuple[int, int]) -> Tensor:
         """No flow: every pixel is where it was."""
         return target.new_zeros(2, *picture)

@@ -221,7 +221,7 @@ class Intentionality(ScoredModule):
         return [length * (i + 1) // count - length * i // count for i in range(count)]
 
     def features(self, clips: Tensor) -> Tensor:
-        """`encode` of many clips, a few at a time."""
+        """`encode` of many clips, not normalised, a few at a time; see `ZooModule.features`."""
         return torch.cat([self.encode(self.normalize(part)) for part in clips.split(_AT_ONCE)])
 
     def protocol(self) -> dict[str, Any]:

@@ -147,6 +147,17 @@ class MomentModel(ScoredModule):
         mean, std = (frames.new_tensor(v, dtype=self.dtype).view(-1, 1, 1) for v in (mean, std))
         return (frames.to(self.dtype) / 255 - mean) / std
 
+    def features(self, clips: Tensor) -> Tensor:
+        """What the network for frames gives to the head, the mean over a clip's frames; see `ZooModule.features`.
+
+        Raises:
+            ZooError: the model looks at optical flow.
+        """
+        if self.spec.moments.streams != ("rgb",):
+            raise self.featureless("it looks at optical flow, and clips hold RGB")
+        frames = self.normalize(clips.transpose(1, 2).flatten(0, 1), "rgb")
+        return self.backbone(frames).unflatten(0, (len(clips), -1)).mean(1).float()
+
     def inputs(self, batch: dict[str, Any]) -> Tensor:
         """The normalised frames of a batch, ``[N, C, H, W]``, the channels of its streams one after another."""
         return torch.cat([self.normalize(batch[stream], stream) for stream in self.spec.moments.streams], 1)

@@ -162,7 +162,7 @@ class TemporalFields(Asynchronous):
         smooth: int = 15,
     ) -> None:
         super().__init__(spec=spec, recipe=recipe, num_classes=len(vocabulary.classes), smooth=smooth)
-        self.backbone, self.features, self.field, self.mu_start = backbone, features, field, mu_start
+        self.backbone, self.width, self.field, self.mu_start = backbone, features, field, mu_start
         self._speak(vocabulary)
 
     def _speak(self, vocabulary: ActivityVocabulary) -> None:
@@ -173,7 +173,7 @@ class TemporalFields(Asynchronous):
         self.states, pair_of_class = field_states(vocabulary, field)
         self.register_buffer("pair_of_class", pair_of_class, persistent=False)
         self.head = FieldHead(
-            self.features,
+            self.width,
             self.states,
             field.intents,
             pairwise=field.pairwise,
