@@ -6,6 +6,11 @@ PAPERS = {
     "epstein2020oops": "Oops! Predicting Unintentional Action in Video. Dave Epstein, Boyuan Chen, Carl Vondrick. "
     "CVPR 2020",
     "fan2020pyslowfast": "PySlowFast. Haoqi Fan, Yanghao Li, Bo Xiong, Wan-Yen Lo, Christoph Feichtenhofer. 2020",
+    "miech2019howto100m": "HowTo100M: Learning a Text-Video Embedding by Watching Hundred Million Narrated Video "
+    "Clips. Antoine Miech, Dimitri Zhukov, Jean-Baptiste Alayrac, Makarand Tapaswi, Ivan Laptev, Josef Sivic. ICCV "
+    "2019",
+    "miech2020milnce": "End-to-End Learning of Visual Representations from Uncurated Instructional Videos. Antoine "
+    "Miech, Jean-Baptiste Alayrac, Lucas Smaira, Ivan Laptev, Josef Sivic, Andrew Zisserman. CVPR 2020",
     "mmaction2020": "OpenMMLab's Video Understanding Toolbox and Benchmark. MMAction2 contributors. 2020",
     "jabri2020walk": "Space-Time Correspondence as a Contrastive Random Walk. Allan Jabri, Andrew Owens, "
     "Alexei A. Efros. NeurIPS 2020",
@@ -18,5 +23,11 @@ PAPERS = {
     "wang2018nonlocal": "Non-local Neural Networks. Xiaolong Wang, Ross Girshick, Abhinav Gupta, Kaiming He. CVPR 2018",
     "wang2019timecycle": "Learning Correspondence from the Cycle-consistency of Time. Xiaolong Wang, Allan Jabri, "
     "Alexei A. Efros. CVPR 2019",
+    "zach2007tvl1": "A Duality Based Approach for Realtime TV-L1 Optical Flow. Christopher Zach, Thomas Pock, Horst "
+    "Bischof. DAGM 2007",
+    "zhukov2019crosstask": "Cross-task Weakly Supervised Learning from Instructional Videos. Dimitri Zhukov, "
+    "Jean-Baptiste Alayrac, Ramazan Gokberk Cinbis, David Fouhey, Ivan Laptev, Josef Sivic. CVPR 2019",
+    "zhukov2020actionness": "Learning Actionness via Long-range Temporal Order Verification. Dimitri Zhukov, "
+    "Jean-Baptiste Alayrac, Ivan Laptev, Josef Sivic. ECCV 2020",
     "wightman2019timm": "PyTorch Image Models. Ross Wightman. 2019",
 }
