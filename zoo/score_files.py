@@ -25,7 +25,8 @@ import torch
 from zoo.data.activities import POINTS, Annotation, localisation_labels, video_label
 from zoo.errors import DataError, ZooError
 from zoo.files import write_whole
-from zoo.metrics.charades import average_precision, means, without_unlabelled
+from zoo.metrics.charades import means, without_unlabelled
+from zoo.metrics.ranking import average_precision
 
 Fusion = Literal["mean", "product", "geometric"]
 

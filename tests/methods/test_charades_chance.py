@@ -11,7 +11,8 @@ import torch
 
 import zoo
 from zoo.errors import ZooError
-from zoo.metrics.charades import ChanceMAP, CharadesClassificationMAP, CharadesLocalizationMAP, average_precision
+from zoo.metrics.charades import ChanceMAP, CharadesClassificationMAP, CharadesLocalizationMAP
+from zoo.metrics.ranking import average_precision
 
 VIDEOS, CLASSES = 60, 6
 

@@ -21,7 +21,7 @@ from zoo.hub.upstream import read_foreign
 from zoo.loading import on_paper
 from zoo.methods.charades_keys import one_linear, vgg_weights
 from zoo.methods.charades_two_stream import RECIPES, TORCH_MEAN
-from zoo.metrics.charades import average_precision
+from zoo.metrics.ranking import average_precision
 from zoo.metrics.smoothing import localisation_points
 
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

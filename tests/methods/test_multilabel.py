@@ -11,7 +11,7 @@ import zoo
 from zoo.data.transforms import test_views as views_of
 from zoo.loading import on_paper
 from zoo.methods.nonlocal_net import recipe_of
-from zoo.metrics.charades import average_precision
+from zoo.metrics.ranking import average_precision
 from zoo.reproduce import tables
 
 CLASSES = ("opening", "closing", "holding")

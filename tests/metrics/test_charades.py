@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,11 +16,10 @@ from zoo.errors import ZooError
 from zoo.metrics.charades import (
     CharadesClassificationMAP,
     CharadesLocalizationMAP,
-    average_precision,
-    expected_average_precision,
     means,
     without_unlabelled,
 )
+from zoo.metrics.ranking import average_precision
 
 
 def annotations(case: goldens.Case, name: str) -> list[tuple[str, list[tuple[int, float, float]], float]]:
@@ -138,46 +136,6 @@ def test_the_metric_of_clip_models():
     case.assert_complete()
 
 
-def plainly(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The AP of one class as the scripts write it."""
-    hits, total = 0, 0.0
-    for rank, row in enumerate(np.argsort(-scores, kind="stable"), 1):
-        hits += labels[row]
-        total += labels[row] * hits / rank
-    return total / labels.sum()
-
-
-def test_average_precision_by_hand():
-    scores = torch.tensor([[0.9, 0.5], [0.8, 0.5], [0.7, 0.5], [0.6, -torch.inf]])
-    labels = torch.tensor([[1, 0], [0, 1], [1, 1], [0, 1]], dtype=torch.bool)
-    assert average_precision(scores, labels).tolist() == [(1 + 2 / 3) / 2, (1 / 2 + 2 / 3 + 3 / 4) / 3]
-    assert average_precision(scores[:0], labels[:0]).isnan().all()
-    assert average_precision(scores[:, :0], labels[:, :0]).shape == (0,)
-
-
-def test_many_classes_and_rows_are_what_one_is(monkeypatch):
-    draw = np.random.default_rng(0)
-    scores = draw.integers(0, 40, (150, 11)).astype(np.float32)
-    labels = draw.random((150, 11)) < 0.2
-    expected = [plainly(scores[:, c], labels[:, c]) for c in range(11)]
-    for at_once in (1, 400, 1 << 20):
-        monkeypatch.setattr("zoo.metrics.charades._AT_ONCE", at_once)
-        found = average_precision(torch.from_numpy(scores), torch.from_numpy(labels))
-        np.testing.assert_allclose(found.numpy(), expected, atol=1e-14)
-
-
-def test_what_random_scores_get_in_the_long_run():
-    draw = torch.Generator().manual_seed(0)
-    labels = torch.zeros(30, 4000, dtype=torch.uint8)
-    for positives in (0, 1, 2, 13, 30):
-        labels[:positives] = 1
-        found = average_precision(torch.rand(labels.shape, generator=draw), labels)
-        (expected,) = expected_average_precision(torch.tensor([positives]), 30)
-        assert float(found.mean()) == pytest.approx(float(expected), abs=0.008, nan_ok=True)
-        labels[:] = 0
-    assert expected_average_precision(torch.tensor([1]), 1).tolist() == [1]
-
-
 def test_an_unlabelled_video_ranks_last_in_classification_and_as_it_is_in_localisation():
     scores, labels = torch.tensor([[0.9], [0.5]]), torch.tensor([[0], [1]])
     videos = CharadesClassificationMAP(1)
@@ -217,10 +175,6 @@ def test_what_cannot_be_scored_is_refused_by_name():
         with pytest.raises(ZooError, match=message):
             metric.update(*give)
     assert metric.compute()["videos"] == 0
-    with pytest.raises(ZooError, match="row 1 and class 0 is NaN"):
-        average_precision(torch.tensor([[1.0], [torch.nan]]), torch.ones(2, 1))
-    with pytest.raises(ZooError, match=r"must both be \[N, C\]"):
-        average_precision(torch.ones(2), torch.ones(2))
     with pytest.raises(ZooError, match="at least one class"):
         CharadesClassificationMAP(0)
 

@@ -15,7 +15,7 @@ from tests.data.activities import charades
 from zoo.data.activities import video_label
 from zoo.data.sandbox import CLASSES
 from zoo.files import NoPlaceError
-from zoo.metrics.charades import average_precision
+from zoo.metrics.ranking import average_precision
 from zoo.reproduce import runner, tables
 from zoo.reproduce.evaluate import Settings, evaluate
 from zoo.reproduce.results import Measurement, Report, RowResult

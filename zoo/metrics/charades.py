@@ -13,52 +13,11 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from zoo.errors import ZooError
+from zoo.metrics.ranking import average_precision, checked_labels, expected_average_precision
 from zoo.metrics.rows import FrameRows
 
 POINTS = 25  # moments of a video that localisation is scored at
 _COMPACT_AFTER = 1024  # rows
-_AT_ONCE = 1 << 20  # numbers that are sorted together
-
-
-def average_precision(scores: Tensor, labels: Tensor) -> Tensor:
-    """The AP of every class as a share, float64 ``[C]``; NaN for a class without positives.
-
-    Args:
-        scores: ``[N, C]`` floats, of any precision; infinities are scores like others.
-        labels: ``[N, C]`` of 0 and 1.
-
-    Raises:
-        ZooError: shapes that differ, labels that are no labels, a NaN among the scores.
-    """
-    if scores.ndim != 2 or scores.shape != labels.shape:
-        raise ZooError(
-            f"average_precision: scores {tuple(scores.shape)} and labels {tuple(labels.shape)} must both be [N, C]."
-        )
-    labels = _checked_labels("average_precision", labels)
-    if (bad := scores.isnan()).any():
-        row, column = bad.nonzero()[0].tolist()
-        raise ZooError(f"average_precision: the score of row {row} and class {column} is NaN; NaN has no rank.")
-    if scores.device.type == "mps":  # Apple's GPUs know no doubles
-        scores, labels = scores.cpu(), labels.cpu()
-    together = max(1, _AT_ONCE // max(1, len(scores)))
-    parts = zip(scores.split(together, 1), labels.split(together, 1), strict=True)
-    found = [_average_precision(s.T.contiguous(), y.T.contiguous()) for s, y in parts]
-    return torch.cat(found) if found else torch.zeros(0, dtype=torch.float64, device=scores.device)
-
-
-def expected_average_precision(positives: Tensor, rows: int) -> Tensor:
-    """The mean AP, as a share, of all orders of ``rows`` rows: what scores drawn at random get in the long run.
-
-    Rank k holds a positive with probability P / N, and each row before it then one with (P - 1) / (N - 1).
-
-    Args:
-        positives: ``[C]`` how many of the rows are positive; NaN comes out for none.
-        rows: N, all that take part.
-    """
-    positives = positives.double()
-    harmonic = (1 / torch.arange(1, rows + 1, dtype=torch.float64)).sum().to(positives.device)
-    found = (harmonic + (positives - 1) / max(1, rows - 1) * (rows - harmonic)) / max(1, rows)
-    return torch.where(positives > 0, found, torch.nan)
 
 
 def means(precision: Tensor, positives: Tensor) -> dict[str, float]:
@@ -130,7 +89,7 @@ class _ScoredVideos(Metric):
             raise ZooError(f"{name}: videos are numbered from 0, got the index {index.tolist()}.")
         if not len(index):
             return
-        labels = _checked_labels(name, labels)
+        labels = checked_labels(name, labels)
         scores = scores.detach().to(self.device, torch.float32)
         if (bad := scores.isnan()).any():
             place = bad.nonzero()[0].tolist()
@@ -261,7 +220,7 @@ class ChanceMAP(FrameRows):
                 f"ChanceMAP.update: labels {tuple(labels.shape)} and moments {tuple(moments.shape)} of {len(index)} "
                 f"videos must be {wanted[0]} and {wanted[1]}."
             )
-        labels, moments = (_checked_labels("ChanceMAP.update", y) for y in (labels, moments))
+        labels, moments = (checked_labels("ChanceMAP.update", y) for y in (labels, moments))
         self._add(index, torch.zeros_like(index), labels, moments.sum(1))
 
     def compute(self) -> dict[str, Tensor]:
@@ -282,19 +241,3 @@ class ChanceMAP(FrameRows):
             | {f"point_{name}": value for name, value in points.items()}
             | {"map_all_videos": all_videos, "videos": len(rows)}
         )
-
-
-def _average_precision(scores: Tensor, labels: Tensor) -> Tensor:
-    """``[C]`` from rows in memory order, ``[C, N]`` each."""
-    order = scores.argsort(dim=1, descending=True, stable=True)
-    hits = labels.gather(1, order)
-    precision = hits.cumsum(1).double()
-    precision /= torch.arange(1, hits.shape[1] + 1, device=hits.device)
-    return (precision * hits).sum(1) / hits.sum(1)
-
-
-def _checked_labels(name: str, labels: Tensor) -> Tensor:
-    """Labels as bytes."""
-    if labels.dtype != torch.bool and ((labels != 0) & (labels != 1)).any():
-        raise ZooError(f"{name}: labels must be 0 or 1 for each class, got {labels.unique()[:5].tolist()}.")
-    return labels.to(torch.uint8)
