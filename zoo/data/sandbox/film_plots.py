@@ -182,26 +182,25 @@ def _shots(rng: np.random.Generator, steps: int) -> tuple[Shot, ...]:
 
 _SAID: dict[str, tuple[str, ...]] = {
     "lay": ("now lay the {} on top", "put the {} down right here", "we lay our {} flat"),
-    "spread": ("spread the {} all over", "take a knife and spread some {}", "spread a thin coat of {}"),
-    "sprinkle": ("sprinkle some {} over it", "a handful of {} goes in", "just sprinkle the {}"),
-    "pour": ("pour the {} slowly", "now we pour in some {}", "go ahead and pour the {}"),
-    "stir": ("stir the {} with a spoon", "keep stirring the {}", "give the {} a good stir"),
-    "press": ("press the {} down with both hands", "push on the {} firmly", "now press the {}"),
-    "cut": ("cut the {} into pieces", "take a sharp knife and cut the {}", "slice through the {}"),
-    "heat": ("heat the {} until it is brown", "turn up the flame under the {}", "let the {} cook"),
-    "brush": ("brush the {} on with long strokes", "take a brush and some {}", "brush on a layer of {}"),
+    "spread": ("spread the {} all over", "spread some {} with a knife", "spread a layer of {}"),
+    "sprinkle": ("sprinkle some {} over it", "some {} goes in", "now sprinkle the {}"),
+    "pour": ("pour the {} slowly", "now we pour in some {}", "pour the {} right here"),
+    "stir": ("stir the {} with a spoon", "now stir the {}", "stir it until the {} is ready"),
+    "press": ("press the {} down with both hands", "press on the {}", "now press the {}"),
+    "cut": ("cut the {} into pieces", "take a knife and cut the {}", "now cut the {}"),
+    "heat": ("heat the {} until it is brown", "now heat the {}", "let the {} heat"),
+    "brush": ("brush the {} all over", "take a brush and some {}", "brush on a layer of {}"),
 }
 _TALK = (
-    "hello everybody and welcome back", "thank you so much for watching", "please subscribe to my channel",
-    "i have been doing this for years", "my mother taught me how to do it", "let me know in the comments",
-    "this is really easy you will love it", "so today i want to show you something",
-    "you can find all of it in any store", "okay so let me tell you a story", "take your time and do not worry",
+    "hello and welcome back to my channel", "thank you for watching", "i really like to do this",
+    "today i want to show you something", "this is easy you will love it", "let me know what you like",
+    "thank you and welcome", "so that is what i do today", "this will take a little time", "do not worry it is easy",
 )  # fmt: skip
 _LOOK = {
-    "outside": ("here is where we live", "what a lovely day outside"),
-    "room": ("this is our little kitchen", "welcome to my workshop"),
-    "untouched": ("this is all that you will need", "get your things ready"),
-    "finished": ("look how nice it turned out", "this is what it will look like"),
+    "outside": ("here is our house", "what a day outside"),
+    "room": ("this is our room", "welcome to our kitchen"),
+    "untouched": ("this is what you will need", "get your things ready"),
+    "finished": ("look how it turned out", "this is what it will look like"),
 }
 
 

@@ -123,7 +123,7 @@ def _close(rng: np.random.Generator, film: Film, shot: Shot, looks: Looks) -> np
     step = film.task.steps[shot.step]
     Hands(rng, work, step, done[shot.step], looks.skin, looks.shirt).paint()
     # What does not change before the first that does is painted once.
-    first = next(i for i, layer in enumerate(pen.layers) if not _is_still(layer))
+    first = next((i for i, layer in enumerate(pen.layers) if not _is_still(layer)), len(pen.layers))
     canvas = Canvas(_still(room, [*stuff, *map(_first_frame, pen.layers[:first])]), count)
     canvas.paint(pen.layers[first:])
     return _shown(rng, canvas)
