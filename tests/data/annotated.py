@@ -20,8 +20,8 @@ def spec(samples: str = "videos", *, dim: int = DIM, clips: int = 3, pixels: boo
 
 
 def rows(video: int, count: int, dim: int = DIM) -> np.ndarray:
-    """Rows that show which they are: row k of video v has 100 v + k in column 0, and c / 8 more in column c."""
-    return (100 * video + np.arange(count)[:, None] + np.arange(dim) / 8).astype(np.float16)
+    """Rows that show which they are: row k of video v has 100 v + k in column 0, and c more in column c."""
+    return (100 * video + np.arange(count)[:, None] + np.arange(dim)).astype(np.float16)
 
 
 def write_rows(path: Path, values: np.ndarray) -> Path:
@@ -76,7 +76,7 @@ def crosstask(
 ) -> Path:
     """CrossTask with these annotations, by task and video; videos that are ``listed`` too have none.
 
-    Every video has a row of features a second. The last one of `TASKS` but one is the related one.
+    Every video has a row of features a second.
     """
     release = root / "crosstask_release"
     (release / "annotations").mkdir(parents=True, exist_ok=True)

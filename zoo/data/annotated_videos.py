@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -34,6 +34,14 @@ from zoo.spec import FeatureSpec, VideoSpec
 
 _PROBED = 8  # files of a split whose lengths are held against the annotation before a run
 _OFF = 0.1  # part by which features may last longer or shorter than the annotation says
+
+
+class _Seen(NamedTuple):
+    """What `check` saw of a video: what became of its intervals, its features' numbers a row, whether they fit."""
+
+    tally: Counter[str]
+    dim: int
+    mistimed: bool
 
 
 class AnnotatedFeatures(VideoDataModule):
@@ -92,6 +100,7 @@ class AnnotatedFeatures(VideoDataModule):
             columns: those that are taken of each row.
         """
         super().__init__(root, spec or VideoSpec(features=FeatureSpec()), batch_size, num_workers, seed)
+        self._asked = spec is not None  # else `check` looks for features of any network
         if self.spec.pixels and not self.spec.features:
             raise DataError(
                 f"{self.name} is served as rows of features, and the model's spec has none. Set spec.features, or take "
@@ -144,7 +153,7 @@ class AnnotatedFeatures(VideoDataModule):
             DataError: the root holds no annotations, or no features where they are wanted.
         """
         splits = [split for split in ("train", "val") if self.has_split(split)] or ["val"]
-        tallies: list[tuple[str, Counter[str]]] = []
+        seen: dict[str, _Seen] = {}
         found = {split: self._find(split) for split in splits}
         report = check_records(
             self.name,
@@ -152,16 +161,23 @@ class AnnotatedFeatures(VideoDataModule):
             {s: (records, self._said(s).listed - len(self._said(s).problems)) for s, records in found.items()},
             decode=decode,
             workers=max(self.num_workers, 1),
-            examine=partial(self._examine, tallies=tallies),
+            examine=partial(self._examine, seen=seen),
         )
         report.root = self.root
+        usual = Counter(one.dim for one in seen.values()).most_common(1)[0][0] if seen else 0
         for split, records in found.items():
-            said, names = self._said(split), {record.name for record in records}
-            report.splits[split].unreadable.update(said.problems)
+            said, here = self._said(split), {r.name: seen[r.name] for r in records if r.name in seen}
+            report.splits[split].unreadable |= said.problems | {
+                name: f"{name}: its features have rows of {one.dim} numbers, and most have {usual}. Compute them again."
+                for name, one in here.items()
+                if one.dim != usual
+            }
             # What is odd without harm is told here alone: the official files would warn at every start.
-            tally = sum((counts for name, counts in tallies if name in names), Counter())
-            places = [f"{self.root}, split {split!r}: {what}." for what in (in_words(tally), _mistimed(tally)) if what]
-            for remark in (*said.warnings, *said.remarks, *places):
+            odd = [in_words(sum((one.tally for one in here.values()), Counter()))]
+            if mistimed := sum(one.mistimed for one in here.values()):
+                odd.append(f"the features of {mistimed} videos last another time than is annotated, by over a tenth")
+            remarks = [f"{self.root}, split {split!r}: {what}." for what in odd if what]
+            for remark in (*said.warnings, *said.remarks, *remarks):
                 warnings.warn(remark, stacklevel=2)
         return report
 
@@ -250,26 +266,23 @@ class AnnotatedFeatures(VideoDataModule):
             "as their videos are annotated. Is the option rate right?"
         ]
 
-    def _examine(
-        self, record: AnnotatedRecord, decode: bool, tallies: list[tuple[str, Counter[str]]]
-    ) -> tuple[dict[str, str], str]:
+    def _examine(self, record: AnnotatedRecord, decode: bool, seen: dict[str, _Seen]) -> tuple[dict[str, str], str]:
         """What is wrong with a video's features, and their SHA-256 where they were read to the end."""
-        length, digest = 0.0, ""
+        length, dim, digest = 0.0, 0, ""
         if self._wants_files:
             try:
                 # Where there are no pixels any features will do: they only say how long a video is.
-                with self.source.open(record.path) if self.spec.pixels else FeatureFile(record.path) as file:
-                    count = len(file)
-                    self.source.bounds(record.said, count)
-                    if decode:
-                        require_finite(as_float32(file.read(0, count)), record.path)
+                exact = self._asked and self.spec.pixels
+                with self.source.open(record.path) if exact else FeatureFile(record.path) as file:
+                    length, dim = len(file) / self.source.rate, file.header.dim
+                    self.source.bounds(record.said, len(file))
+                    if decode and self.spec.pixels:
+                        require_finite(as_float32(file.read(0, len(file))), record.path)
             except VideoError as error:
                 return {record.name: str(error)}, ""
-            length, digest = count / self.source.rate, sha256_of(record.path) if decode else ""
-        _, _, tally = record.said.placed(length)
-        if self._wants_files:
-            tally["mistimed"] += abs(_ratio(record.said, length) - 1) > _OFF
-        tallies.append((record.name, +tally))
+            digest = sha256_of(record.path) if decode else ""
+        mistimed = self._wants_files and abs(_ratio(record.said, length) - 1) > _OFF
+        seen[record.name] = _Seen(record.said.placed(length)[2], dim, mistimed)
         return {}, digest
 
 
@@ -279,11 +292,6 @@ def _ratio(said: VideoAnnotation, length: float) -> float:
         return length / said.duration
     last = max((interval.end for interval in said.intervals), default=0.0)
     return min(length / last, 1.0) if last > 0 else 1.0
-
-
-def _mistimed(tally: Counter[str]) -> str:
-    count = tally["mistimed"]
-    return f"the features of {count} videos last another time than is annotated, by more than a tenth" if count else ""
 
 
 def _arrays(folder: Path, below: bool) -> dict[str, Path]:

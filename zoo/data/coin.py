@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from zoo.data.annotated_records import Annotations, VideoAnnotation
 from zoo.data.annotated_videos import AnnotatedFeatures
-from zoo.data.intervals import in_order, in_words, interval, seconds, slug
+from zoo.data.intervals import LONGEST, in_order, in_words, interval, seconds, slug
 from zoo.data.json_files import read_json
 from zoo.data.listing import plain_name
 from zoo.errors import DataError
@@ -205,7 +205,7 @@ def _annotation(
     if not isinstance(entry["annotation"], list):
         raise ValueError("has no list in annotation")
     duration = _seconds("duration", entry["duration"])
-    if duration <= 0:
+    if not 0 < duration < LONGEST:
         raise ValueError(f"has a duration of {duration:g} seconds")
     names = steps.get(entry["class"], {})
     numbers = {step: number for number, step in enumerate(names)}

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-_LONGEST = 86_400  # seconds that a video may last
+#: Seconds that a video may last.
+LONGEST = 86_400
+
 _TOUCH = 1e-6  # seconds by which intervals must overlap to do so at all
 
 _SAID = {
@@ -40,7 +42,7 @@ def interval(step: int, start: float, end: float, steps: int) -> Interval:
     """
     if not 0 <= step < steps:
         raise ValueError(f"step {step + 1} is annotated, and the task has {steps}")
-    if not (abs(start) < _LONGEST and abs(end) < _LONGEST):  # false for NaN too
+    if not (abs(start) < LONGEST and abs(end) < LONGEST):  # false for NaN too
         raise ValueError(f"step {step + 1} is annotated from {start} to {end}, which are no seconds of a video")
     if end < start:
         raise ValueError(f"step {step + 1} is annotated from {start:g} to {end:g} seconds: it ends before it starts")
