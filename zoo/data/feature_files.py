@@ -31,6 +31,10 @@ _PLAIN = re.compile(
 )
 
 
+class NoFileError(VideoError):
+    """A file of features that is not there."""
+
+
 class FeatureHeader(NamedTuple):
     """What a file says of itself, and where its numbers begin."""
 
@@ -246,5 +250,5 @@ def _short(path: str | PathLike[str], what: str) -> VideoError:
 
 def _unopened(path: str | PathLike[str], error: OSError | ValueError) -> VideoError:
     if isinstance(error, FileNotFoundError):
-        return VideoError(f"{path}: no such file. {_REMEDY}")
+        return NoFileError(f"{path}: no such file. {_REMEDY}")
     return VideoError(f"{path} cannot be opened ({getattr(error, 'strerror', None) or error}). {_REMEDY}")

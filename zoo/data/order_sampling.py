@@ -236,6 +236,8 @@ class OrderSamples(Dataset):
     ) -> list[tuple[int, str]]:
         """Fill in what samples show; gives (place, message) of those that cannot be read."""
         failed: list[tuple[int, str]] = []
+        if prepare := getattr(self.videos, "prepare", None):  # where they have to be brought here first
+            prepare(videos)
         for first in range(0, len(videos), _OPEN):
             with ExitStack() as stack:
                 found: list[tuple[int, int, FeatureRows]] = []  # number here, place in the batch, rows

@@ -1,0 +1,245 @@
+"""Features of many videos packed into few files by LitData, to be read by rows from a disk or from object storage.
+
+    out/
+      chunk-0-0.bin ...     shards as LitData writes them (its `TemporalArrayLoader`), some 64 MiB each
+      index.json            LitData's own, so that its `StreamingDataset` opens the folder too
+      features.index        id, rows, shard and offset of every video
+      features.json         what the shards are, with their SHA-256; written last
+
+Videos lie in a random order, so that a run of neighbours is a fair sample. Nothing is pickled: shards hold plain
+numbers. `zoo.data.packed_features` reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from zoo.data.feature_files import read_features
+from zoo.data.feature_index import write_index
+from zoo.data.json_files import read_json
+from zoo.errors import DataError, VideoError
+from zoo.extras import optional
+from zoo.files import sha256_of, write_whole, writing
+
+MANIFEST = "features.json"
+LISTS = ("HowTo100M_v1.csv",)  # what is packed along, where it lies beside the features
+FORMAT, VERSION = "videozoo features", 1
+_PARTS = 16  # shards that a process packs in one go
+
+
+class Shard(NamedTuple):
+    """One file of a packed folder."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass
+class PackReport:
+    """What `pack` did.
+
+    Attributes:
+        videos: that were packed.
+        rows: of all of them.
+        shards: files that they lie in.
+        bytes: of these.
+        skipped: what was wrong with the others, by id.
+    """
+
+    videos: int = 0
+    rows: int = 0
+    shards: int = 0
+    bytes: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def pack(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    dtype: str = "float16",
+    shard_bytes: int = 1 << 26,
+    workers: int = 1,
+    seed: int = 0,
+) -> PackReport:
+    """Pack all ``.npy`` files of a folder and those below it; a file's name is its video's id.
+
+    Files that are broken are left out and told of. Packing that is interrupted leaves no folder ``out``.
+
+    Args:
+        folder: with the files.
+        out: new folder for the shards; upload it as it is to stream from object storage.
+        dtype: ``"float16"`` or ``"float32"``.
+        shard_bytes: about the size of a shard.
+        workers: processes.
+        seed: of the order of the videos.
+
+    Raises:
+        DataError: no file, an id twice, rows of different length, or ``out`` is there already.
+        NoPlaceError: the disk refuses.
+        ZooError: LitData is not installed.
+    """
+    optional("litdata", "shards", "packing features")
+    folder, out = Path(folder).expanduser(), Path(out).expanduser()
+    if dtype not in ("float16", "float32"):
+        raise DataError(f"features are packed as float16 or float32, not {dtype!r}.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is there already; give a new folder, or remove it first.")
+    files = _find_files(folder)
+    order = np.random.default_rng(seed).permutation(len(files))
+    files = [files[k] for k in order]
+    size = max(sum(os.path.getsize(path) for path in files[:1000]) // min(len(files), 1000), 1)
+    run = max(_PARTS * shard_bytes // size, 1)
+    partial = out.absolute().with_name(f".{out.absolute().name}.{secrets.token_hex(4)}.partial")
+    with writing(out), ExitStack() as stack:
+        stack.callback(shutil.rmtree, partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        jobs = [
+            (files[first : first + run], partial / f"part-{number}", dtype, shard_bytes)
+            for number, first in enumerate(range(0, len(files), run))
+        ]
+        if workers > 1 and len(jobs) > 1:
+            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")))
+            parts: Iterator[_Part] = pool.map(_pack_part, jobs)
+        else:
+            parts = map(_pack_part, jobs)
+        report = _join(parts, partial, folder)
+        partial.chmod(0o777 & ~_umask())
+        if out.is_dir():
+            out.rmdir()
+        partial.rename(out)
+    return report
+
+
+class _Part(NamedTuple):
+    folder: Path
+    ids: list[str]
+    table: np.ndarray  # rows, shard, offset
+    index: dict[str, Any]  # LitData's
+    shards: list[Shard]
+    skipped: dict[str, str]
+    dim: int | None
+
+
+def _find_files(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give the one with the files of features.")
+    found: dict[str, str] = {}
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith(".npy") and not name.startswith("."):
+                path = os.path.join(place, name)
+                if (other := found.setdefault(name[:-4], path)) != path:
+                    raise DataError(f"{path} and {other} are of the same video; remove one of them.")
+    if not found:
+        raise DataError(f"{folder}: no features (.npy) in it or in the folders below it; `zoo extract` computes them.")
+    return list(found.values())
+
+
+def _pack_part(job: tuple[list[str], Path, str, int]) -> _Part:
+    files, folder, dtype, shard_bytes = job
+    litdata = optional("litdata", "shards", "packing features")
+    cache = optional("litdata.streaming", "shards", "packing features").Cache(
+        str(folder), chunk_bytes=shard_bytes, item_loader=litdata.TemporalArrayLoader()
+    )
+    ids: list[str] = []
+    skipped: dict[str, str] = {}
+    dim, kind = None, getattr(torch, dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "An item was larger than the target chunk size")
+        for path in files:
+            name = Path(path).stem
+            try:
+                rows = torch.from_numpy(read_features(path))
+                packed = rows.to(kind)  # NumPy would take twenty times as long
+                if not torch.isfinite(packed.sum(dtype=torch.float32)) and not torch.isfinite(packed).all():
+                    raise VideoError(f"{path} holds numbers that {dtype} does not; pack it as float32.")
+            except VideoError as error:
+                skipped[name] = str(error)
+                continue
+            dim = dim or rows.shape[1]
+            if rows.shape[1] != dim:
+                raise _different(path, rows.shape[1], dim)
+            cache[len(ids)] = {"features": packed.numpy()}
+            ids.append(name)
+        if not ids:
+            return _Part(folder, [], np.empty((0, 3), np.int64), {}, [], skipped, None)
+        cache.done()
+        cache.merge()
+    index = read_json(folder / "index.json", dict)
+    table = [
+        (rows, number, offset + 4)  # a record's rows follow their number, of four bytes
+        for number, chunk in enumerate(index["chunks"])
+        for rows, offset in zip(chunk["temporal_frames"], chunk["temporal_offsets"], strict=True)
+    ]
+    shards = [Shard(c["filename"], c["chunk_bytes"], sha256_of(folder / c["filename"])) for c in index["chunks"]]
+    return _Part(folder, ids, np.array(table, np.int64), index, shards, skipped, dim)
+
+
+def _join(parts: Iterator[_Part], out: Path, source: Path) -> PackReport:
+    """Bring the shards of all parts into one folder, and write what is in it."""
+    report, ids, tables, shards = PackReport(), [], [], []
+    index: dict[str, Any] = {}
+    dim = None
+    for number, part in enumerate(parts):
+        report.skipped |= part.skipped
+        if not part.ids:
+            continue
+        if dim not in (None, part.dim):
+            raise _different(source, part.dim, dim)
+        dim = part.dim
+        part.table[:, 1] += len(shards)
+        for k, (shard, chunk) in enumerate(zip(part.shards, part.index["chunks"], strict=True)):
+            chunk["filename"] = f"chunk-{number}-{k}.bin"
+            (part.folder / shard.file).rename(out / chunk["filename"])
+            shards.append(shard._replace(file=chunk["filename"]))
+        ids += part.ids
+        tables.append(part.table)
+        if index:
+            index["chunks"] += part.index["chunks"]
+        index = index or part.index
+        shutil.rmtree(part.folder)
+    if not ids:
+        raise DataError(f"{source}: none of the {len(report.skipped)} files can be packed; the first: "
+                        f"{next(iter(report.skipped.values()))}")  # fmt: skip
+    for folder in out.glob("part-*"):
+        shutil.rmtree(folder)
+    rows, shard, offset = np.concatenate(tables).T
+    dtype = index["config"]["temporal_schema"]["fields"]["features"]["dtype"]
+    lists = [name for name in LISTS if (source / name).is_file()]
+    for name in lists:
+        shutil.copyfile(source / name, out / name)
+    write_whole(out / "index.json", json.dumps(index).encode())
+    write_index(out, ids, rows, shard=shard, offset=offset)
+    report.videos, report.rows = len(ids), int(rows.sum())
+    report.shards, report.bytes = len(shards), sum(s.bytes for s in shards)
+    said = {"format": FORMAT, "version": VERSION, "dim": dim, "dtype": dtype, "videos": len(ids), "lists": lists}
+    said |= {"shards": [s._asdict() for s in shards], "skipped": report.skipped}
+    write_whole(out / MANIFEST, json.dumps(said).encode())
+    return report
+
+
+def _different(place: str | Path, dim: int | None, other: int | None) -> DataError:
+    return DataError(f"{place}: rows of {dim} numbers beside rows of {other}; pack the features of one network alone.")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

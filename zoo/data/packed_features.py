@@ -1,0 +1,205 @@
+"""Packed features (`zoo.data.feature_shards`) by rows: from a disk, or from object storage through a cache.
+
+Reading takes `features.json` and `features.index` alone, and one read a clip. LitData's own way to a few rows of a
+record (`read_window`) takes some ten times as long, for its checks and copies; its records take longer still, for they
+are read whole; and its iteration in chunks can neither balance categories nor resume at a batch of several processes.
+So LitData packs and downloads, and the rows are read here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.data.feature_cache import RemoteFolder
+from zoo.data.feature_files import FeatureHeader, FeatureRows
+from zoo.data.feature_index import INDEX, read_index
+from zoo.data.feature_shards import FORMAT, LISTS, MANIFEST, VERSION, Shard
+from zoo.data.json_files import read_json
+from zoo.errors import DataError, VideoError
+
+_SHARD = re.compile(r"chunk-\d+-\d+\.bin")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(r"([a-z][a-z0-9]+):/+")  # a path's slashes are single
+_OPEN = 256  # shards that stay open
+
+
+class PackedFeatures:
+    """A packed folder: videos by number, in the order that they lie in.
+
+    Args:
+        root: the folder, or where it lies in object storage: ``s3://bucket/folder``, ``gs://``, ``azure://``, ``r2://``
+            or ``hf://``; shards are then brought to the cache when they are wanted.
+        dim: numbers that a row must have; None takes any.
+        cache: folder for shards from object storage; in the zoo's cache by default.
+        cache_gb: gigabytes that it may hold.
+        storage_options: for the storage's client, as LitData takes them.
+
+    Attributes:
+        ids: of the videos, bytes ``[n]``.
+        rows: of each, int64 ``[n]``.
+        shard: that each lies in, int64 ``[n]``.
+        shards: the files.
+        skipped: what was wrong with videos that were not packed, by id.
+        root: where `features.json` lies on this machine.
+
+    Raises:
+        DataError: no packed features, not whole, or not of this kind.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        dim: int | None = None,
+        *,
+        cache: str | os.PathLike[str] | None = None,
+        cache_gb: float = 64.0,
+        storage_options: dict[str, Any] | None = None,
+    ) -> None:
+        address = _ADDRESS.sub(r"\1://", str(root), count=1)
+        self.remote = RemoteFolder(address, cache, cache_gb, storage_options) if is_remote(root) else None
+        self.root = self.remote.folder if self.remote else Path(root).expanduser()
+        self._bring(MANIFEST)
+        said = _checked(self.root / MANIFEST)
+        for name in (INDEX, *said["lists"]):
+            self._bring(name)
+        self.shards = [Shard(s["file"], s["bytes"], s["sha256"]) for s in said["shards"]]
+        self.skipped: dict[str, str] = said["skipped"]
+        self.dim, self.dtype = said["dim"], np.dtype(said["dtype"])
+        self.require(dim)
+        table = read_index(self.root / INDEX, ("rows", "shard", "offset"))
+        self.ids, self.rows, self.shard, self.offset = (
+            np.ascontiguousarray(table[name]) for name in ("id", "rows", "shard", "offset")
+        )
+        sizes = np.array([shard.bytes for shard in self.shards] or [0])
+        ends = self.offset + self.rows * (self.dim * self.dtype.itemsize)
+        if len(self.ids) != said["videos"] or (self.shard >= len(sizes)).any() or (ends > sizes[self.shard]).any():
+            raise DataError(f"{root}: {INDEX} and {MANIFEST} do not belong together; pack the features again.")
+        self._open: OrderedDict[int, _OpenShard] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": OrderedDict()}
+
+    def name(self, number: int) -> str:
+        return self.ids[number].decode()
+
+    def require(self, dim: int | None) -> None:
+        """Refuse features of another network.
+
+        Raises:
+            DataError: rows do not have ``dim`` numbers.
+        """
+        if dim not in (None, self.dim):
+            raise DataError(
+                f"{self.root} holds rows of {self.dim} numbers, and the model wants {dim}. Pack features of the "
+                "network that it was made for, or set its features.dim."
+            )
+
+    def prepare(self, numbers: Sequence[int] | np.ndarray) -> None:
+        """Bring the shards of these videos here, several at once, where they lie in object storage."""
+        if self.remote:
+            wanted = [self.shards[k] for k in np.unique(self.shard[numbers]).tolist() if k not in self._open]
+            self.remote.fetch_all(wanted)
+
+    @contextmanager
+    def open(self, number: int) -> Iterator[FeatureRows]:
+        """A video's rows.
+
+        Raises:
+            VideoError: its shard is not there, or not whole.
+        """
+        k = int(self.shard[number])
+        shard = self._open.get(k) or self._opened(k)
+        self._open.move_to_end(k)
+        shard.users += 1
+        try:
+            header = FeatureHeader(int(self.rows[number]), self.dim, self.dtype, False, int(self.offset[number]))
+            yield FeatureRows(shard.file, header, shard.path)
+        finally:
+            shard.users -= 1
+
+    def _opened(self, k: int) -> _OpenShard:
+        """Opens a shard and closes those that were used least lately, except where somebody still reads."""
+        for old in [o for o, shard in self._open.items() if not shard.users][: max(len(self._open) - _OPEN + 1, 0)]:
+            os.close(self._open.pop(old).file)
+        shard = self.shards[k]
+        path = self.remote.fetch(shard) if self.remote else self.root / shard.file
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise VideoError(
+                f"{path} cannot be opened ({error.strerror}); bring the shard back, or pack again."
+            ) from None
+        if os.fstat(file).st_size != shard.bytes:
+            os.close(file)
+            raise VideoError(f"{path} is truncated: it should have {shard.bytes} bytes. Copy the shard again.")
+        self._open[k] = _OpenShard(file, path)
+        return self._open[k]
+
+    def _bring(self, name: str) -> None:
+        if self.remote:
+            self.remote.bring(name)
+
+    def __del__(self) -> None:
+        for shard in getattr(self, "_open", {}).values():
+            os.close(shard.file)
+
+
+@dataclass
+class _OpenShard:
+    file: int
+    path: Path
+    users: int = 0
+
+
+def is_remote(root: str | os.PathLike[str]) -> bool:
+    """Whether features lie in object storage."""
+    return _ADDRESS.match(str(root)) is not None
+
+
+def is_packed(root: Path) -> bool:
+    """Whether a folder on this machine holds packed features."""
+    return (root / MANIFEST).is_file()
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """What the manifest says, if it is one; it comes from anybody."""
+    said = read_json(path, dict)
+    if not _is_manifest(said):
+        raise DataError(f"{path} does not describe packed features; pack them again.")
+    if said["version"] != VERSION:
+        raise DataError(
+            f"{path} is of version {said['version']!r}, and this zoo reads {VERSION}; pack again, or upgrade the zoo."
+        )
+    return said
+
+
+def _is_manifest(said: dict[str, Any]) -> bool:
+    try:
+        return (
+            said["format"] == FORMAT
+            and "version" in said
+            and said["dtype"] in ("<f2", "<f4")
+            and type(said["dim"]) is int
+            and said["dim"] > 0
+            and type(said["videos"]) is int
+            and all(name in LISTS for name in said["lists"])
+            and all(isinstance(text, str) for text in said["skipped"].values())
+            and all(
+                _SHARD.fullmatch(shard["file"]) and type(shard["bytes"]) is int and _HASH.fullmatch(shard["sha256"])
+                for shard in said["shards"]
+            )
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
