@@ -80,8 +80,8 @@ class PackedFeatures:
             np.ascontiguousarray(table[name]) for name in ("id", "rows", "shard", "offset")
         )
         sizes = np.array([shard.bytes for shard in self.shards] or [0])
-        ends = self.offset + self.rows * (self.dim * self.dtype.itemsize)
-        if len(self.ids) != said["videos"] or (self.shard >= len(sizes)).any() or (ends > sizes[self.shard]).any():
+        known = len(self.ids) == said["videos"] and not (self.shard >= len(sizes)).any()
+        if not known or (self.rows > (sizes[self.shard] - self.offset) // (self.dim * self.dtype.itemsize)).any():
             raise DataError(f"{root}: {INDEX} and {MANIFEST} do not belong together; pack the features again.")
         self._open: OrderedDict[int, _OpenShard] = OrderedDict()
 
@@ -128,11 +128,17 @@ class PackedFeatures:
             yield FeatureRows(shard.file, header, shard.path)
         finally:
             shard.users -= 1
+            self._close_surplus(_OPEN)
+
+    def _close_surplus(self, most: int) -> None:
+        """Closes the shards that were used least lately, except where somebody still reads."""
+        if len(self._open) > most:
+            idle = [k for k, shard in self._open.items() if not shard.users]
+            for k in idle[: len(self._open) - most]:
+                os.close(self._open.pop(k).file)
 
     def _opened(self, k: int) -> _OpenShard:
-        """Opens a shard and closes those that were used least lately, except where somebody still reads."""
-        for old in [o for o, shard in self._open.items() if not shard.users][: max(len(self._open) - _OPEN + 1, 0)]:
-            os.close(self._open.pop(old).file)
+        self._close_surplus(_OPEN - 1)
         shard = self.shards[k]
         path = self.remote.fetch(shard) if self.remote else self.root / shard.file
         try:
