@@ -30,7 +30,7 @@ from zoo.visualize.drawing import (
 )
 
 if TYPE_CHECKING:
-    from zoo.methods.actionness import Curve, Proposal
+    from zoo.methods.actionness_curves import Curve, Proposal
 
 _WIDTH, _LEFT, _RIGHT = 1200, 84, 74  # pixels, the last two beside the plot: the axis, the proposals' scores
 _TOP, _PLOT, _STRIP, _TALL_STRIP = 46, 230, 104, 156  # heights, the last for pictures that stand upright

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from zoo.errors import ZooError
+from zoo.metrics.proposals import RecallCurve
 from zoo.visualize.drawing import GREY, INK, PALE, STATES, Canvas, Colour, require_png, rounds, shortened
 
 _WIDTH, _HEIGHT = 1000, 560  # pixels, more where there are many names
@@ -20,20 +20,8 @@ _HUES: tuple[Colour, ...] = (STATES[0], STATES[1], STATES[2], (20, 130, 90), (12
 _DASHES = (None, (9, 5), (3, 4))
 
 
-class RecallCurve(NamedTuple):
-    """Average recall over the number of proposals.
-
-    Attributes:
-        numbers: ``[n]`` proposals per video on average, ascending.
-        recall: ``[n]`` average recall at each, 0..1.
-    """
-
-    numbers: np.ndarray
-    recall: np.ndarray
-
-
 def draw_average_recall(
-    curves: Mapping[str, RecallCurve | tuple[np.ndarray, np.ndarray]],
+    curves: Mapping[str, RecallCurve],
     path: str | os.PathLike,
     *,
     title: str = "action proposals",
@@ -43,7 +31,7 @@ def draw_average_recall(
     The names stand at the right in the order in which the curves end, each with its last value in percent.
 
     Args:
-        curves: by name, the numbers of proposals and the average recall (0..1) at each of them.
+        curves: by name.
         path: of the figure.
         title: over it, such as the data set's name.
 
@@ -51,7 +39,7 @@ def draw_average_recall(
         ZooError: there is no curve, or one does not fit together; the figure cannot be written.
     """
     require_png(path)
-    lines = {name: _checked(name, *curve) for name, curve in curves.items()}
+    lines = {name: _checked(name, curve) for name, curve in curves.items()}
     if not lines:
         raise ZooError("there is nothing to draw: average recall needs a curve or more.")
     most = max(numbers[-1] for numbers, _ in lines.values())
@@ -91,8 +79,9 @@ def draw_average_recall(
     return canvas.save(path)
 
 
-def _checked(name: str, numbers: np.ndarray, recall: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    numbers, recall = (np.asarray(values, dtype=np.float64) for values in (numbers, recall))
+def _checked(name: str, curve: RecallCurve) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers ``[n]`` and the average recall ``[n]`` at each of them."""
+    numbers, recall = (np.asarray(values, dtype=np.float64) for values in (curve.numbers, curve.average))
     if numbers.ndim != 1 or numbers.shape != recall.shape or not len(numbers):
         raise ZooError(
             f"{name}: each number of proposals wants one average recall, got {numbers.shape}, {recall.shape}."
