@@ -31,7 +31,7 @@ def as_ids(names: Iterable[str]) -> np.ndarray:
 
 def hash_ids(ids: np.ndarray) -> np.ndarray:
     """A number for each id that is the same everywhere and always, uint64 ``[n]``."""
-    letters = np.ascontiguousarray(ids).view(np.uint8).reshape(len(ids), -1)
+    letters = np.ascontiguousarray(ids).view(np.uint8).reshape(len(ids), ids.dtype.itemsize)
     state = np.full(len(ids), 0xCBF29CE484222325, np.uint64)  # FNV-1a, and the finaliser of MurmurHash3
     for column in letters.T:
         state = np.where(column, (state ^ column) * np.uint64(0x100000001B3), state)  # padding does not count
