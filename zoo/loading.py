@@ -28,6 +28,12 @@ Weights = str | Path | Sequence[str | Path]
 
 def load(name: str, weights: Weights | None = None, **arguments: Any) -> ZooModule:
     """A model with weights, in eval mode; see `zoo.load`."""
+    model = _load(name, weights, arguments)
+    model.loader = load  # some need another model at hand, such as the network of the features that they score
+    return model
+
+
+def _load(name: str, weights: Weights | None, arguments: dict[str, Any]) -> ZooModule:
     if str(name).startswith("hf://"):
         return _from_repository(name, arguments)
     if str(name).endswith(".ckpt"):
@@ -133,7 +139,10 @@ class Info:
         s = self.spec
         rate = f" at {s.fps:g} a second" if s.fps else ""
         seen = f"{s.frames} frames, every {s.stride}{rate}; {s.crop} x {s.crop} pixels; RGB"
-        if s.moments:
+        if s.features:
+            clips = f"{s.features.clips} clips of a video" if s.pixels else "annotations only"
+            seen = f"features of {s.features.dim} numbers; {clips}"
+        elif s.moments:
             streams = {"rgb": "RGB", "flow": f"{s.moments.flow} fields of optical flow"}
             kinds = " and ".join(streams[stream] for stream in s.moments.streams)
             seen = f"single frames, one in {s.moments.every} of {s.fps:g} a second; {s.crop} x {s.crop} pixels; {kinds}"

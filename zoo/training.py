@@ -44,6 +44,9 @@ class ZooCLI(LightningCLI):
             kwargs["callbacks"] = [*(self.config_init[self.subcommand].trainer.callbacks or ()), *kept]
         trainer = super().instantiate_trainer(**kwargs)
         if not (said.max_epochs or said.max_time or said.max_steps != -1 or said.fast_dev_run):
+            if self.model.recipe.epochs:
+                trainer.fit_loop.max_epochs = self.model.recipe.epochs
+                return trainer
             moments = self.model.spec.moments
             sample = moments.together if moments else 1  # frames
             batch = self.datamodule.batch_size * sample * trainer.world_size * trainer.accumulate_grad_batches

@@ -28,11 +28,13 @@ class VideoDataModule(pl.LightningDataModule):
     Attributes:
         classes: class names in the order of their numbers; none where the videos are not labelled.
         held_out: whether there is a validation split.
+        serves_features: whether it serves rows of features instead of clips.
         unreadable: video number to the decoder's message, filled while the data is read.
     """
 
     classes: tuple[str, ...] = ()
     held_out: bool = True
+    serves_features: bool = False
 
     def __init__(
         self,

@@ -71,6 +71,21 @@ def flow_between(frames: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([encode_flow(flow) for flow in _flows(frames, "flow")])
 
 
+def flow_magnitude(frames: Sequence[np.ndarray]) -> float:
+    """The mean length of the motion from each frame to the next, in pixels of pictures whose longer side is 320.
+
+    Args:
+        frames: as `flow_between`.
+
+    Raises:
+        VideoError: fewer than two frames.
+        ZooError: OpenCV is not installed with its optical flow.
+    """
+    if len(frames) < 2:
+        raise VideoError(f"flow is between two frames and more, got {len(frames)}.")
+    return float(np.mean([np.hypot(*flow).mean() for flow in _flows(frames, "flow")]))
+
+
 class VideoFlow:
     """The flow of a video that has none stored, computed where it is asked for; used as a `FlowFolder` is.
 

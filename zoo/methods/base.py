@@ -30,6 +30,7 @@ class Recipe:
         rate: learning rate at the paper's global batch; scaled linearly with the batch for SGD, not for Adam.
         batch: the paper's global batch, in clips.
         iterations: steps of the whole schedule at that batch.
+        epochs: of the whole schedule, where the paper counts in passes over its data; then ``iterations`` says nothing.
         schedule: ``"step"`` divides the rate by ten at the milestones, ``"cosine"`` lets it fall to nothing,
             ``"constant"`` keeps it.
         milestones: of the step schedule.
@@ -41,6 +42,7 @@ class Recipe:
     rate: float = 0.01
     batch: int = 64
     iterations: int = 400_000
+    epochs: int | None = None
     schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: tuple[int, ...] = (150_000, 300_000, 400_000)  # the release lists its end as the last one
     warmup: int = 0
@@ -86,6 +88,7 @@ class ZooModule(pl.LightningModule):
     # What `zoo.load` takes where nobody published any: "none", "imagenet", or one for each stream.
     default_weights: str | tuple[str, ...] | None = None
     untrainable: str = "has nothing to learn; `zoo test` measures it as it is"  # said of one without a training step
+    loader: Callable[[str], ZooModule] | None = None  # `zoo.load`, for those that need another model at hand
     image_backbone: str | None = None  # timm's name of the image network whose ImageNet weights it can start from
 
     def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:
