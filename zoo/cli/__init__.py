@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import zoo
-from zoo.cli import activities, flow, goals, scores
+from zoo.cli import actionness, activities, extract, flow, goals, scores
 from zoo.cli.common import (
+    above_zero,
     assignment,
     fraction,
     model_options,
@@ -30,6 +31,7 @@ EPILOG = """examples:
   zoo reproduce sandbox
   zoo reproduce nonlocal/5.2f --data kinetics=/data/k400
   zoo predict goal_trajectory_tiny fail.mp4 --plot timeline.png
+  zoo extract s3d_milnce --videos /data/howto100m --out features/
   zoo propagate time_cycle_r50 video.mp4 --mask first.png --out masks/ --overlay overlay.mp4
 """
 
@@ -93,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--flow", type=Path, metavar="FOLDER", help="the video's optical flow; of several videos, what holds theirs"
     )
+    p.add_argument("--rate", type=above_zero, help="rows of features a second, for a model of actionness (1)")
+    p.add_argument("--text", action="append", metavar="SENTENCE", help="to choose from, for a model of text; again for more")
+        "--text", action="append", metavar="SENTENCE", help="to choose from, for a model of text; repeatable"
+    )
     p.add_argument("--plot", type=Path, metavar="PNG", help="draw what happens over time under the film strip")
     model_options(p)
     p.add_argument("--json", action="store_true", help="print JSON")
@@ -147,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print JSON")
 
     flow.add_action(actions)
+    actionness.add_action(actions)
 
     p = command("convert", _convert, "turn a published file into safetensors")
     p.add_argument("model", help="the registered model whose weights they are")
@@ -158,6 +165,8 @@ def _parser() -> argparse.ArgumentParser:
 
     goals.add_commands(command)
     scores.add_commands(command)
+    extract.add_commands(command)
+    actionness.add_commands(command)
 
     p = command("publish", _publish, "push a model with its card to the hub")
     p.add_argument("model", help="a checkpoint or a .ckpt file")
@@ -260,12 +269,16 @@ def _answer(model, a: argparse.Namespace) -> tuple:
         answer, takes = goals.answer, {"plot", "stride"}
     elif hasattr(model, "watch"):
         answer, takes = activities.answer, {"plot", "per_frame", "flow"}
+    elif hasattr(model, "curve"):
+        answer, takes = actionness.answer, {"plot", "rate"}
+    elif hasattr(model, "encode_text"):
+        answer, takes = _sentences, {"text"}
     elif hasattr(model, "predict"):
         answer, takes = _classes, {"clips", "crops"}
     else:
         way = "; `zoo propagate` carries labels through videos with it" if hasattr(model, "propagate") else ""
         raise zoo.ZooError(f"{model.name} predicts no classes{way}.")
-    every = ("clips", "crops", "stride", "plot", "per_frame", "flow")
+    every = ("clips", "crops", "stride", "plot", "per_frame", "flow", "rate", "text")
     given = {name: value for name in every if (value := getattr(a, name)) not in (None, False)}
     if any(name not in takes for name in given):
         wrong, own = (
@@ -280,6 +293,15 @@ def _classes(model, file: Path, **options) -> tuple[dict, list]:
     """A classifier's answer for `zoo predict`: for machines, and as tables."""
     predictions = model.predict(file, **options)
     grid = table("score", "class")
+    for p in predictions:
+        grid.add_row(f"{p.score:.3f}", p.label)
+    return {"predictions": [vars(p) for p in predictions]}, [grid]
+
+
+def _sentences(model, file: Path, *, top: int, text: Sequence[str] = ()) -> tuple[dict, list]:
+    """The answer of a model of clips and sentences for `zoo predict`: for machines, and as tables."""
+    predictions = model.predict(file, text, top)
+    grid = table("score", "sentence")
     for p in predictions:
         grid.add_row(f"{p.score:.3f}", p.label)
     return {"predictions": [vars(p) for p in predictions]}, [grid]

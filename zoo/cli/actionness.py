@@ -11,6 +11,7 @@ from typing import Any
 
 import zoo
 from zoo.cli.common import (
+    above_zero,
     assignment,
     fraction,
     model_options,
@@ -36,7 +37,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("model", help="a model of actionness, a checkpoint, hf://org/name or a .ckpt file")
     p.add_argument("source", help="a folder of features (.npy) or of films, or NAME=ROOT: a data set's test videos")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help=".csv, or .npz for large collections")
-    p.add_argument("--rate", type=_above_zero, help="rows of features a second")
+    p.add_argument("--rate", type=above_zero, help="rows of features a second")
     p.add_argument(
         "--data-option", action="append", default=[], metavar="KEY=VALUE", help="of the data set; repeatable"
     )
@@ -279,9 +280,3 @@ def _tell(what: str, names: Sequence[str]) -> None:
             f"{what}: {len(names)} ({', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''})",
             file=sys.stderr,
         )
-
-
-def _above_zero(text: str) -> float:
-    if not 0 < (value := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value

@@ -16,6 +16,12 @@ def positive(text: str) -> int:
     return value
 
 
+def above_zero(text: str) -> float:
+    if not 0 < (value := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
 def fraction(text: str) -> float:
     if not 0 <= (value := float(text)) <= 1:
         raise argparse.ArgumentTypeError("must lie in 0..1")

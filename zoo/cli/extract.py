@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.cli.common import positive, progress, weights_option
+from zoo.cli.common import above_zero, positive, progress, weights_option
 
 _EVERY = 60.0  # seconds between the lines of a log
 
@@ -23,7 +23,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("model", help="any model that looks at frames, a checkpoint, hf://org/name or a .ckpt file")
     p.add_argument("--videos", type=Path, required=True, metavar="FOLDER", help="its videos, and those below it")
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for ID.npy of each video")
-    p.add_argument("--rate", type=_above_zero, default=1.0, help="rows a second (1)")
+    p.add_argument("--rate", type=above_zero, default=1.0, help="rows a second (1)")
     p.add_argument("--precision", choices=("float16", "float32"), default="float16", help="of the files (float16)")
     p.add_argument("--batch-size", type=positive, default=8, help="clips at a time (8)")
     p.add_argument(
@@ -86,12 +86,6 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
             said = now
 
     yield tell
-
-
-def _above_zero(text: str) -> float:
-    if not 0 < (value := float(text)) < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
 
 
 def _count(text: str) -> int:

@@ -75,6 +75,7 @@ class AnnotatedFeatures(VideoDataModule):
 
     places: ClassVar[tuple[str, ...]] = ("features",)
     timed: ClassVar[bool] = True
+    serves_features = True
 
     def __init__(
         self,

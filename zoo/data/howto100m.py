@@ -51,6 +51,8 @@ class HowTo100MFeatures(VideoDataModule):
     samples are the same every time.
     """
 
+    serves_features = True
+
     def __init__(
         self,
         root: str | Path,
