@@ -96,8 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         "--flow", type=Path, metavar="FOLDER", help="the video's optical flow; of several videos, what holds theirs"
     )
     p.add_argument("--rate", type=above_zero, help="rows of features a second, for a model of actionness (1)")
-    p.add_argument("--text", action="append", metavar="SENTENCE", help="to choose from, for a model of text; again for more")
-        "--text", action="append", metavar="SENTENCE", help="to choose from, for a model of text; repeatable"
+    p.add_argument(
+        "--text", action="append", metavar="SENTENCE", help="to choose from, for a model that reads; repeatable"
     )
     p.add_argument("--plot", type=Path, metavar="PNG", help="draw what happens over time under the film strip")
     model_options(p)
