@@ -22,7 +22,6 @@ from zoo.data.loader import read_patiently
 from zoo.errors import VideoError
 from zoo.spec import FeatureSpec
 
-_SUBSTITUTES, _ROWS = range(2)  # what random numbers are for: a stream each
 _LISTS = ("video_id", "intervals", "steps", "task", "names", "constraints")
 
 
@@ -42,13 +41,11 @@ class RandomRows(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, epoch = key
-        substitutes = np.random.default_rng((self.seed, epoch, index, _SUBSTITUTES))
-        return read_patiently(
-            index, partial(self._read, epoch=epoch), lambda: int(substitutes.integers(len(self.records)))
-        )
+        rng = np.random.default_rng((self.seed, epoch, index))
+        return read_patiently(index, partial(self._read, rng=rng), lambda: int(rng.integers(len(self.records))))
 
-    def _read(self, index: int, epoch: int) -> dict[str, Any]:
-        record, rng = self.records[index], np.random.default_rng((self.seed, epoch, index, _ROWS))
+    def _read(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        record = self.records[index]
         with self.source.open(record.path) as file:
             first, last = self.source.bounds(record.said, len(file))
             few = last - first < self.spec.clips
@@ -72,11 +69,11 @@ class TrainVideos(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         index, epoch = key
-        substitutes = np.random.default_rng((self.seed, epoch, index, _SUBSTITUTES))
+        rng = np.random.default_rng((self.seed, epoch, index))
         return read_patiently(
             index,
             lambda index: whole_video(self.records[index], index, self.source),
-            lambda: int(substitutes.integers(len(self.records))),
+            lambda: int(rng.integers(len(self.records))),
         )
 
 
