@@ -271,6 +271,27 @@ def test_the_list_as_others_write_it(tmp_path):
     assert table.paths is None
 
 
+def test_long_lists_are_read_alike_in_blocks(tmp_path, monkeypatch):
+    lines = [f"v{'x' * (k % 7)}{k},C{k % 3},D{k % 5},{k},{k}" for k in range(500)]
+    expected = [line.split(",")[0].encode() for line in lines]
+    pairs = [(f"C{k % 3}", f"D{k % 5}") for k in range(500)]
+    for end, quoted in (("\n", False), ("\r\n", False), ("\n", True)):
+        text = [f'"{a}",{b}' if quoted and k % 50 == 7 else line for k, line in enumerate(lines)
+                for a, b in [line.split(",", 1)]]  # fmt: skip
+        (tmp_path / "list.csv").write_bytes((HEADER.strip() + end + end.join(text) + end * 2).encode())
+        for block in (1 << 20, 700, 64):
+            monkeypatch.setattr("zoo.data.howto100m_lists._BLOCK", block)
+            table = read_taxonomy(tmp_path / "list.csv")
+            assert table.ids.tolist() == expected
+            assert [table.categories[k] for k in table.category] == pairs
+    (tmp_path / "list.csv").write_text(HEADER + "\n".join(lines) + "\nv," + "x" * 5000 + ",D,1,2\n")
+    with pytest.raises(DataError, match="a line of more than"):
+        read_taxonomy(tmp_path / "list.csv")
+    monkeypatch.setattr("zoo.data.howto100m_lists._BLOCK", 1 << 20)
+    with pytest.raises(DataError, match="line 502: something of more than 4096 bytes"):
+        read_taxonomy(tmp_path / "list.csv")
+
+
 def test_models_of_other_things_are_refused(root):
     for spec, message in (
         (VideoSpec(), "the model looks at pixels"),

@@ -6,11 +6,11 @@ HowTo100M_v1.csv    video_id,category_1,category_2,rank,task_id    and, if someb
 from __future__ import annotations
 
 import csv
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from zoo.data.listing import read_lines
 from zoo.data.loader import UNLABELLED
 from zoo.errors import DataError
 
-_RUN = 1 << 14  # lines that are taken apart at once
+_BLOCK = 1 << 20  # bytes that are taken apart at once
+_LONGEST = 4096  # bytes of anything in a list
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,14 @@ def read_taxonomy(path: Path) -> VideoTable:
             )
         place = {name.decode(): number for number, name in enumerate(header)}
         pair = [place[name] for name in ("category_1", "category_2") if name in place]
-        for number, columns in _columns(file, path, len(header)):
-            ids.append(np.array(columns[place["video_id"]]))
+        for number, cells in _blocks(file, path, len(header)):
+            ids.append(cells(place["video_id"]))
             if (ids[-1] == b"").any():
                 raise DataError(f"{path}, line {number + int((ids[-1] == b'').argmax())}: no video_id.")
             if len(pair) == 2:
-                pairs = zip(columns[pair[0]], columns[pair[1]], strict=True)
-                category.append(np.array([numbers.setdefault(p, len(numbers)) for p in pairs], np.int32))
+                category.append(_numbered(cells(pair[0]), cells(pair[1]), numbers))
             if "path" in place:
-                paths.append(np.array([text.strip() for text in columns[place["path"]]]))
+                paths.append(np.char.strip(cells(place["path"])))
     if not ids:
         raise DataError(f"{path} names no video; fetch it again.")
     every = np.concatenate(ids)
@@ -106,29 +106,77 @@ def read_excluded(path: Path) -> np.ndarray:
     return as_ids(row[column].strip() for row in rows[1:] if len(row) > column)
 
 
-def _columns(file: Iterator[bytes], path: Path, width: int) -> Iterator[tuple[int, list[tuple[bytes, ...]]]]:
-    """(number of the first line, columns), some thousand lines at a time."""
-    number = 2
-    while lines := list(itertools.islice(file, _RUN)):
-        rows = [
-            _split(line, path, number + k) if b'"' in line else line.rstrip(b"\r\n").split(b",")
-            for k, line in enumerate(lines)
-        ]
-        while rows and not lines[len(rows) - 1].strip():  # blank lines at the end
-            rows.pop()
-        wrong = next((k for k, row in enumerate(rows) if len(row) != width), None)
-        if wrong is not None:
+def _numbered(first: np.ndarray, second: np.ndarray, numbers: dict[tuple[bytes, bytes], int]) -> np.ndarray:
+    """The numbers of pairs, int32 ``[n]``; new ones get the next."""
+    keys = hash_ids(first) * np.uint64(3) + hash_ids(second)
+    _, where, which = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(where)  # in the order that they occur in
+    known = np.empty(len(where), np.int32)
+    for k in order.tolist():
+        known[k] = numbers.setdefault((bytes(first[where[k]]), bytes(second[where[k]])), len(numbers))
+    return known[which]
+
+
+def _blocks(file: BinaryIO, path: Path, width: int) -> Iterator[tuple[int, Callable[[int], np.ndarray]]]:
+    """(number of the first line, what gives a column as bytes ``[n]``), some thousand lines at a time."""
+    number, rest = 2, b""
+    while True:
+        more = file.read(_BLOCK)
+        block = rest + more if more else rest.rstrip() + b"\n"  # blank lines at the end do not count
+        end = block.rfind(b"\n", 0, len(block.rstrip()) if more else None) + 1
+        block, rest = block[:end], block[end:]
+        if len(rest) > _BLOCK:
+            raise DataError(f"{path}: a line of more than {len(rest)} bytes is not one of a list; fetch it again.")
+        if block.strip():
+            yield number, _quick_cells(block, width) or _careful_cells(block, path, width, number)
+        number += block.count(b"\n")
+        if not more:
+            return
+
+
+def _quick_cells(block: bytes, width: int) -> Callable[[int], np.ndarray] | None:
+    """Columns of lines without quotes, each with as many commas as it should have; None for others."""
+    text = np.frombuffer(block, np.uint8)
+    ends, commas = np.flatnonzero(text == ord("\n")), np.flatnonzero(text == ord(","))
+    if b'"' in block or len(commas) != len(ends) * (width - 1):
+        return None
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    ends = ends - (text[ends - 1] == ord("\r"))
+    commas = commas.reshape(len(ends), width - 1)
+    if width > 1 and ((commas[:, 0] < starts) | (commas[:, -1] > ends)).any():
+        return None
+    bounds = np.concatenate([starts[:, None] - 1, commas, ends[:, None]], axis=1)
+    if np.diff(bounds, axis=1).max() > _LONGEST:
+        return None
+
+    def cells(column: int) -> np.ndarray:
+        first, last = bounds[:, column] + 1, bounds[:, column + 1]
+        place = first[:, None] + np.arange(max(int((last - first).max()), 1))
+        letters = np.where(place < last[:, None], text[np.minimum(place, len(text) - 1)], np.uint8(0))
+        return np.ascontiguousarray(letters).view(f"S{letters.shape[1]}")[:, 0]
+
+    return cells
+
+
+def _careful_cells(block: bytes, path: Path, width: int, number: int) -> Callable[[int], np.ndarray]:
+    """Columns of any lines, or the error that names the wrong one."""
+    rows = []
+    for at, line in enumerate(block.split(b"\n")[:-1], number):
+        rows.append(_split(line, path, at))
+        if len(rows[-1]) != width:
             raise DataError(
-                f"{path}, line {number + wrong}: {len(rows[wrong])} columns, and the first line names {width}. "
+                f"{path}, line {at}: {len(rows[-1])} columns, and the first line names {width}. "
                 "Fetch it again, or put what holds a comma in quotes."
             )
-        if rows:
-            yield number, list(zip(*rows, strict=True))
-        number += len(lines)
+        if max(map(len, rows[-1])) > _LONGEST:
+            raise DataError(f"{path}, line {at}: something of more than {_LONGEST} bytes; fetch it again.")
+    return lambda column: np.array([row[column] for row in rows])
 
 
 def _split(line: bytes, path: Path, number: int) -> list[bytes]:
     """The columns of a line that may have quotes in it."""
+    if b'"' not in line:
+        return line.rstrip(b"\r\n").split(b",")
     try:
         return [text.encode() for text in next(csv.reader([line.decode().rstrip("\r\n")], strict=True), [])]
     except csv.Error as error:

@@ -239,36 +239,71 @@ class OrderSamples(Dataset):
         if prepare := getattr(self.videos, "prepare", None):  # where they have to be brought here first
             prepare(videos)
         for first in range(0, len(videos), _OPEN):
+            numbers = videos[first : first + _OPEN].tolist()
             with ExitStack() as stack:
-                found: list[tuple[int, int, FeatureRows]] = []  # number here, place in the batch, rows
-                for at in range(first, min(first + _OPEN, len(videos))):
+                found, opened = [], []
+                for at, number in enumerate(numbers, first):
                     try:
-                        rows = stack.enter_context(self.videos.open(int(videos[at])))
-                        self._require_rows(rows)
-                        found.append((at, int(places[at]), rows))
+                        opened.append(stack.enter_context(self.videos.open(number)))
+                        found.append(at)
                     except VideoError as error:
-                        failed.append((int(places[at]), self._message(videos[at], error)))
-                if not found:
-                    continue
-                here = np.array([at for at, _, _ in found])
-                counts = np.array([len(rows) for _, _, rows in found])
-                starts, lengths = draw_clips(counts, self.rate, self.spec, chance[here])
-                times[places[here], :, 0] = starts / self.rate
-                times[places[here], :, 1] = (starts + lengths[:, None]) / self.rate
-                for (at, place, rows), begin, length in zip(found, starts.tolist(), lengths.tolist(), strict=True):
-                    try:
-                        features[place] = clip_means(rows, begin, length)
-                    except VideoError as error:
-                        failed.append((place, self._message(videos[at], error)))
+                        failed.append((int(places[at]), self._message(number, error)))
+                failed += self._read_some(videos, chance, places, features, times, np.array(found, int), opened)
         return failed
 
-    def _require_rows(self, rows: FeatureRows) -> None:
+    def _read_some(
+        self,
+        videos: np.ndarray,
+        chance: np.ndarray,
+        places: np.ndarray,
+        features: Tensor,
+        times: np.ndarray,
+        here: np.ndarray,
+        opened: list[FeatureRows],
+    ) -> list[tuple[int, str]]:
+        """As `_read`, of those samples whose videos are open."""
+        failed = []
+        counts = np.array([len(rows) for rows in opened], int)
+        enough = enough_rows(counts, self.spec)
+        for at in np.flatnonzero(~enough).tolist():
+            failed.append((int(places[here[at]]), self._message(videos[here[at]], self._too_few(opened[at]))))
+        here, counts, opened = here[enough], counts[enough], [opened[at] for at in np.flatnonzero(enough)]
+        if not opened:
+            return failed
+        starts, lengths = draw_clips(counts, self.rate, self.spec, chance[here])
+        times[places[here], :, 0] = starts / self.rate
+        times[places[here], :, 1] = (starts + lengths[:, None]) / self.rate
+        ones = torch.ones(self.spec.clips, 1, int(lengths.max()))
+        drawn = list(zip(places[here].tolist(), opened, starts.tolist(), lengths.tolist(), strict=True))
+        broken: dict[int, VideoError] = {}
+        for place, rows, begin, length in drawn:
+            try:
+                clips = torch.from_numpy(as_float32(rows.read_clips(begin, length)))
+            except VideoError as error:
+                broken[place] = error
+                continue
+            # A product with ones sums faster than anything else.
+            torch.bmm(ones[:, :, :length], clips, out=features[place].unsqueeze(1))
+        mine = torch.from_numpy(places[here])
+        means = features[mine] / torch.from_numpy(lengths)[:, None, None]
+        features[mine] = means
+        finite = torch.isfinite(means.sum((1, 2))).tolist()
+        for (place, rows, begin, length), well in zip(drawn, finite, strict=True):
+            if not well and place not in broken:  # NaN, or large numbers only
+                try:
+                    for start in begin:
+                        require_finite(rows.read(start, start + length), rows.path, start)
+                except VideoError as error:
+                    broken[place] = error
+        number = dict(zip(places[here].tolist(), videos[here].tolist(), strict=True))
+        return failed + [(place, self._message(number[place], error)) for place, error in broken.items()]
+
+    def _too_few(self, rows: FeatureRows) -> VideoError:
         spec = self.spec
-        if rows.header.rows < spec.clips or not enough_rows(np.array([len(rows)]), spec)[0]:
-            raise VideoError(
-                f"{rows.path} has {len(rows)} rows, too few for {spec.clips} clips once {spec.trim:.0%} is left out at "
-                "each end. Leave it out, or train with a smaller features.trim."
-            )
+        return VideoError(
+            f"{rows.path} has {len(rows)} rows, too few for {spec.clips} clips once {spec.trim:.0%} is left out at "
+            "each end. Leave it out, or train with a smaller features.trim."
+        )
 
     def _message(self, video: int, error: VideoError) -> str:
         return f"{self.videos.name(int(video))}: {error}"
@@ -325,21 +360,6 @@ class OrderSampler(TrainSampler):
 def as_is(batch: dict[str, Any]) -> dict[str, Any]:
     """Collation of what is a batch already."""
     return batch
-
-
-def clip_means(rows: FeatureRows, starts: Sequence[int], length: int) -> Tensor:
-    """The means of ``length`` rows from each of the starts on, float32 ``[M, D]``.
-
-    Raises:
-        VideoError: the rows cannot be read, or one holds NaN or infinity.
-    """
-    clips = torch.from_numpy(as_float32(rows.read_clips(starts, length)))
-    # A product with ones sums twice as fast as `mean`.
-    means = clips[:, 0] if length == 1 else torch.ones(len(clips), 1, length).bmm(clips)[:, 0] / length
-    if not torch.isfinite(means.sum()):
-        for clip, start in zip(clips, starts, strict=True):
-            require_finite(clip.numpy(), rows.path, start)
-    return means
 
 
 def _below(bound: np.ndarray, chance: np.ndarray) -> np.ndarray:
