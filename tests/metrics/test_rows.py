@@ -12,12 +12,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from zoo.errors import ZooError
+from zoo.metrics.actionness import ActionnessScore, ChanceAP
 from zoo.metrics.davis import DavisJF
 from zoo.metrics.frame_error import FrameError
 from zoo.metrics.intentionality import ChanceScore, IntentionalityScore
 from zoo.metrics.parts import PartAP, PartIoU
 from zoo.metrics.pck import PCK
 from zoo.metrics.rows import FrameRows
+from zoo.metrics.steps import StepRecall
 from zoo.metrics.svo import SvoScore, SvoShift
 
 METRICS = {
@@ -31,6 +33,9 @@ METRICS = {
     "chance": ChanceScore,
     "svo": SvoScore,
     "svo shift": SvoShift,
+    "actionness": ActionnessScore,
+    "actionness of chance": lambda: ChanceAP(trim=0.3),
+    "steps": StepRecall,
 }
 # What nothing gives where that is not 0.
 OF_NOTHING = {
@@ -88,6 +93,18 @@ def feed(metric: FrameRows, sequences: Iterable[int]) -> None:
                 before, after = torch.randn(2, 3, 9, generator=draw)
                 goals, failures = torch.randint(0, 9, (2, 1 + sequence, 3), generator=draw)
                 metric.update(before, after, intentional=goals, unintentional=failures, video=sequence)
+            case ActionnessScore() | ChanceAP() | StepRecall():
+                duration = 12 + 9.1 * sequence
+                intervals = duration * torch.rand(1 + sequence, 2, generator=draw).double().sort(1).values
+                if isinstance(metric, StepRecall):
+                    at = torch.randint(0, int(duration), (4,), generator=draw)
+                    steps = torch.randint(0, 4, (len(intervals),), generator=draw)
+                    metric.update(at, intervals, steps, f"task {sequence % 2}", int(duration), sequence)
+                elif isinstance(metric, ChanceAP):
+                    metric.update(intervals, duration, sequence)
+                else:
+                    scores = 3 * torch.randn(int(5 * duration), generator=draw)
+                    metric.update(scores, intervals=intervals, duration=duration, rate=5.0, video=sequence)
 
 
 def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:

@@ -45,7 +45,7 @@ def assign_steps(cost: Tensor | ArrayLike, lengths: Tensor | None = None) -> Ten
     Raises:
         ZooError: fewer clips than steps, costs that are not finite, wrong shapes.
     """
-    cost = _checked("assign_steps", cost, dims=(2, 3))
+    given, cost = cost, _checked("assign_steps", cost, dims=(2, 3))
     single = cost.ndim == 2
     if single and lengths is not None:
         raise ZooError("assign_steps: lengths are of several videos, with costs [B, T, K].")
@@ -73,7 +73,7 @@ def assign_steps(cost: Tensor | ArrayLike, lengths: Tensor | None = None) -> Ten
     places = [torch.where(earlier, at.gather(1, ended), lengths - 1)]
     for at in reversed(before):
         places.append(at.gather(1, places[-1] - 1))
-    found = torch.cat(places[::-1], dim=1)
+    found = _like(given, torch.cat(places[::-1], dim=1))
     return found[0] if single else found
 
 
@@ -87,8 +87,7 @@ def assign_segments(cost: Tensor | ArrayLike, background: float = 0.0) -> Tensor
     Raises:
         ZooError: fewer clips than steps, costs that are not finite, wrong shapes.
     """
-    given = cost
-    cost = _checked("assign_segments", cost, dims=(2,)).cpu()
+    given, cost = cost, _checked("assign_segments", cost, dims=(2,)).cpu()
     clips, steps = cost.shape
     if clips < steps:
         raise ZooError(f"assign_segments: {steps} steps in order need as many clips, got {clips}. Leave the video out.")
@@ -119,7 +118,7 @@ def assign_segments(cost: Tensor | ArrayLike, background: float = 0.0) -> Tensor
         if state % 2:
             found[entry : clip + 1, state // 2] = 1
         clip, state = entry - 1, state - 1 - int(skips[state][entry])
-    return found.to(given.device) if isinstance(given, Tensor) else found
+    return _like(given, found)
 
 
 def _least_so_far(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,6 +128,11 @@ def _least_so_far(values: Tensor) -> tuple[Tensor, Tensor]:
     new[..., 1:] = values[..., 1:] < least[..., :-1]
     places = torch.arange(values.shape[-1], device=values.device)
     return least, torch.where(new, places, 0).cummax(-1).values
+
+
+def _like(given: Tensor | ArrayLike, found: Tensor) -> Tensor:
+    """On the device that the costs came from."""
+    return found.to(given.device) if isinstance(given, Tensor) else found
 
 
 def _checked(name: str, cost: Tensor | ArrayLike, dims: tuple[int, ...]) -> Tensor:

@@ -112,7 +112,8 @@ def suppress(boxes: ArrayLike, scores: ArrayLike, iou: float = 0.8, plus_one: bo
         kept.append(order[0])
         overlap = np.minimum(end[0], end) - np.maximum(start[0], start) + plus_one
         union = (end[0] - start[0]) + (end - start) + 2 * plus_one - overlap
-        left = np.divide(np.maximum(overlap, 0), union, out=np.zeros_like(union), where=union > 0) <= iou
+        with np.errstate(invalid="ignore"):  # two boxes without any length: 0 / 0 is above nothing
+            left = ~(np.maximum(overlap, 0) / union > iou)
         left[0] = False
         order, start, end = order[left], start[left], end[left]
     return np.array(kept, dtype=np.int64)
