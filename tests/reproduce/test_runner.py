@@ -136,14 +136,14 @@ def test_a_copy_that_lacks_few_videos_counts_and_says_so(trial, kinetics_root, t
 def test_how_many_videos_of_kinetics_are_enough(scored, limit, status):
     data = {"scored": scored, "found": scored, "expected": 19_761, "limit": limit}
     (table,) = tables.get("nonlocal/5.2f")
-    assert runner._verdict(Measurement({}, data, (), {}, None, {}, "CPU", 1.0), table) == status
+    assert runner._verdict(Measurement({}, data, (), {}, None, {}, "CPU", 1.0), table, table.rows[0]) == status
 
 
 def test_a_list_that_was_cut_short_does_not_make_a_part_the_whole():
     """The copy's own list names two sequences; DAVIS-2017 has thirty."""
     (table,) = tables.get("time_cycle/2.1")
     found = Measurement({}, {"scored": 2, "expected": 2, "limit": None}, (), {}, None, {}, "CPU", 1.0)
-    assert runner._verdict(found, table) == "partial: 2 of 30 videos"
+    assert runner._verdict(found, table, table.rows[0]) == "partial: 2 of 30 videos"
 
 
 def test_a_place_that_cannot_be_written_to_is_an_error_before_the_work(trial, kinetics_root, tmp_path, options):
@@ -257,6 +257,19 @@ def test_a_row_may_have_a_number_of_its_own(trial, tmp_path, options):
     assert first.measurement is second.measurement
     assert first.reproduced["map"] == first.measurement.metrics["map"]
     assert second.reproduced["map"] == first.measurement.metrics["map_all_videos"] < first.reproduced["map"]
+
+
+def test_what_nobody_reported_is_measured_by_the_data_options_of_its_row(trial, kinetics_root, options):
+    report = zoo.reproduce("trial/curve", {"sandbox_kinetics": kinetics_root}, out=None, **options)
+    (row,) = report.rows
+    assert row.status == "measured"
+    assert row.reproduced["top1"] >= 0
+    assert row.difference("top1") is None
+    assert row.measurement.data["options"] == {"seed": 3}
+
+
+def test_a_table_in_parts_is_all_of_them():
+    assert [table.name for table in tables.get("actionness/1")] == ["actionness/1-coin", "actionness/1-crosstask"]
 
 
 def test_wrong_names_are_errors_before_anything_runs(trial):

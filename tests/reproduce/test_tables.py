@@ -122,7 +122,7 @@ tables:
         ("top1: 1.5", "top2: 1.5", "row 'a': top2 is not among the table's metrics"),
         ("model: m, ", "", "row 'a': weights and override need a model"),
         ("weights: m.w", "weights: n.w", "row 'a': weights 'n.w' are not of model 'm'"),
-        ("weights: m.w", "weights: [m.w]", "'weights' must be a checkpoint's name or a word for weights, or a list"),
+        ("weights: m.w", "weights: [m]", "'weights' must be a checkpoint's name or a word for weights, or a list"),
         ("weights: m.w", "weights: [m.w, none]", "'weights' must be a checkpoint's name"),
         ("spread: {top1: 0.1}", "measure: {top5: map}", "row 'a': top5 is not among the table's metrics"),
         ("spread: {top1: 0.1}", "measure: {top1: 1}", "'measure' must be a mapping of names to texts"),

@@ -105,7 +105,7 @@ _WORDS = {"none": "nothing to learn", "random": "random weights of seed 0", "ima
 
 def _model(row: Row) -> Any:
     """The row's model with its weights, in eval mode."""
-    if len(row.checkpoints) == 1:
+    if row.checkpoints and isinstance(row.weights, str):
         return zoo.load(*row.checkpoints, **row.override)
     if row.weights not in UNTRAINED:
         return zoo.load(row.model, row.weights, **row.override)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.files import write_whole
-from zoo.reproduce.results import FAILED, REPRODUCED, UNREACHABLE, Report, RowResult
+from zoo.reproduce.results import FAILED, MEASURED, REPRODUCED, UNREACHABLE, Report, RowResult
 from zoo.reproduce.tables import Row
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _about(report: Report) -> str:
 
 def _tone(row: RowResult) -> str:
     """How a row is to look: measured, gone wrong, or waiting."""
-    return "good" if row.kind == REPRODUCED else "bad" if row.status.startswith(FAILED) else "idle"
+    return "good" if row.kind in (REPRODUCED, MEASURED) else "bad" if row.status.startswith(FAILED) else "idle"
 
 
 _TERMINAL_STYLE = {"good": "bold", "bad": "red", "idle": ""}

@@ -9,6 +9,7 @@ from zoo.reproduce.tables import Row, Table
 
 # "reproduced" alone is said of all videos; of fewer, after a colon, how many they were.
 REPRODUCED, REPORTED_ONLY, NEEDS_WEIGHTS = "reproduced", "reported only", "needs weights"
+MEASURED = "measured"  # in the place of "reproduced" where nothing was reported
 FAILED, PARTIAL, UNREACHABLE, ABSENT = "failed: ", "partial: ", "weights not reachable: ", "not in the zoo: "
 
 
@@ -65,7 +66,7 @@ class RowResult:
     @property
     def kind(self) -> str:
         """The status without its particulars."""
-        for reason in (REPRODUCED, FAILED, PARTIAL, UNREACHABLE, ABSENT):
+        for reason in (REPRODUCED, MEASURED, FAILED, PARTIAL, UNREACHABLE, ABSENT):
             if self.status.startswith(reason):
                 return reason.removesuffix(": ")
         return self.status

@@ -28,6 +28,7 @@ from zoo.reproduce.provenance import about
 from zoo.reproduce.results import (
     ABSENT,
     FAILED,
+    MEASURED,
     NEEDS_WEIGHTS,
     PARTIAL,
     REPORTED_ONLY,
@@ -144,7 +145,7 @@ class _Bench:
         if lacking := sorted({m.measure for m in scored.values()} - set(found.metrics)):
             return RowResult(table, row, f"{FAILED}the model did not log {', '.join(lacking)}", cells, found)
         cells |= {n: found.metrics[m.measure] for n, m in scored.items()}
-        return RowResult(table, row, _verdict(found, table), cells, found)
+        return RowResult(table, row, _verdict(found, table, row), cells, found)
 
     def can_measure(self, table: Table, row: Row) -> bool:
         """Whether `run` will have something to measure."""
@@ -161,7 +162,8 @@ class _Bench:
     def _wanted(self, table: Table, row: Row) -> tuple[dict[str, Metric], dict[str, Metric]]:
         """The metrics that the row reports and the runner knows: those counted in a network, those scored on data."""
         of_row = {n: replace(m, measure=row.measure.get(n, m.measure)) for n, m in table.metrics.items()}
-        wanted = {n: m for n, m in of_row.items() if m.measure and row.values.get(n) is not None}
+        told = row.values if row.unreported else [n for n, value in row.values.items() if value is not None]
+        wanted = {n: m for n, m in of_row.items() if m.measure and n in told}
         counted = {n: m for n, m in wanted.items() if m.measure in COSTS}
         return counted, {n: m for n, m in wanted.items() if n not in counted}
 
@@ -175,11 +177,12 @@ class _Bench:
 
     def _test(self, table: Table, row: Row) -> Measurement | str:
         """The test run of a row's weights on its table's data, new or as another row has had it; or what went wrong."""
-        key = _key(row.model, row.weights, row.override, table.data, table.data_options)
+        options = {**table.data_options, **row.data_options}
+        key = _key(row.model, row.weights, row.override, table.data, options)
         if key not in self._tests:
             try:
                 root = self.roots.get(table.data)
-                self._tests[key] = evaluate(row, table.data, table.data_options, root, self.settings)
+                self._tests[key] = evaluate(row, table.data, options, root, self.settings)
             except Exception as error:
                 self._tests[key] = _status(error, table, row)
         return self._tests[key]
@@ -198,13 +201,14 @@ class _Bench:
         return self._costs[key]
 
 
-def _verdict(found: Measurement, table: Table) -> str:
+def _verdict(found: Measurement, table: Table, row: Row) -> str:
     """Whether a test was on enough of the videos that the official list names; how many, unless it was on all."""
     scored, expected = found.data["scored"], max(found.data["expected"], table.videos or 0)
     count = f"{scored} of {expected} videos"
     if found.data["limit"] or scored < ENOUGH * expected:
         return f"{PARTIAL}{count}"
-    return REPRODUCED if scored == expected else f"{REPRODUCED}: {count}"
+    done = MEASURED if row.unreported else REPRODUCED
+    return done if scored == expected else f"{done}: {count}"
 
 
 def _status(error: Exception, table: Table, row: Row) -> str:

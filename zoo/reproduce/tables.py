@@ -29,11 +29,13 @@ means all tables of the file. A file looks like this (``?`` marks what may be le
         config?: {frames: 32}        # what the paper says of it
         model?: nonlocal_i3d_r50     # the registered name that is this row; without one it is reported only
         override?: {nonlocal_blocks: 1}  # arguments that turn the model into the row
+        data_options?: {rate: 5}     # where the row wants others than the table, such as the features of its network
         weights?: nonlocal_i3d_r50.kinetics400_32x2  # the checkpoint to measure it with (of a model of several
                                      # streams a list, one for each), or one of three words: random (fresh, seed 0),
                                      # none (nothing to learn), imagenet (timm's)
         measure?: {map: map_all_videos}  # where this row's number is another one than the metric's
         values: {top1: 74.9, top5: 91.6}
+        unreported?: true            # the paper gives no number (values are null), and it is measured all the same
         spread?: {top1: 0.3}         # standard deviation over seeds, where ``values`` are means
         note?: a remark on the row
 
@@ -85,9 +87,11 @@ class Row:
     config: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     override: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, Any] = field(default_factory=dict)
     weights: str | tuple[str, ...] | None = None
     measure: dict[str, str] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
+    unreported: bool = False
     note: str = ""
 
     @property
@@ -136,12 +140,16 @@ def load_tables() -> dict[str, Table]:
 def get(name: str) -> tuple[Table, ...]:
     """The table ``"nonlocal/5.2f"``, or with a file's stem alone, as in ``"sandbox"``, all tables of that file.
 
+    A table that has a part for each data set, as ``"actionness/1"`` has ``1-coin`` and ``1-crosstask``, is all of them.
+
     Raises:
         zoo.UnknownNameError: no such table; the message suggests the nearest names.
     """
     tables = load_tables()
     if found := tuple(t for t in tables.values() if name in (t.name, t.name.partition("/")[0])):
         return found
+    if parts := tuple(t for t in tables.values() if "/" in name and t.name.startswith(f"{name}-")):
+        return parts
     known = {*tables, *(n.partition("/")[0] for n in tables)}
     raise unknown_name("table", name, known, "A table is named by its file and id, as in `nonlocal/5.2f`.")
 
@@ -212,9 +220,11 @@ def _row(where: str, values: Any, metrics: set[str]) -> Row:
         config=entry.get("config", _mapping, {}),
         model=entry.get("model", _text, None),
         override=entry.get("override", _mapping, {}),
+        data_options=entry.get("data_options", _mapping, {}),
         weights=tuple(weights) if isinstance(weights := entry.get("weights", _weights, None), list) else weights,
         measure=entry.get("measure", _texts, {}),
         spread=entry.get("spread", _numbers, {}),
+        unreported=entry.get("unreported", _boolean, False),
         note=entry.get("note", _text, ""),
     )
     if surplus := (set(row.values) | set(row.spread) | set(row.measure)) - metrics:
@@ -261,7 +271,7 @@ def _text(value: Any) -> bool:
 
 def _weights(value: Any) -> bool:
     """a checkpoint's name or a word for weights, or a list of checkpoints, one for each stream"""
-    return _text(value) or (_list(value) and len(value) > 1 and all(_text(one) and "." in one for one in value))
+    return _text(value) or (_list(value) and all(_text(one) and "." in one for one in value))
 
 
 def _texts(value: Any) -> bool:
