@@ -53,6 +53,8 @@ TORCHVISION = ("r3d18", "r2plus1d18")
 TEMPORAL_FIELDS = ("temporal_fields", "temporal_fields_flow", "async_tf")
 CHARADES = ("charades_two_stream_rgb", "charades_two_stream_flow", "charades_resnet152", "charades_inception_v3")
 
+HOWTO100M = ("s3d_milnce", "howto100m_embedding")
+
 
 def test_what_was_published_of_correspondence_is_listed():
     time_cycle, walk = (manifest().default(model) for model in CORRESPONDENCE)
@@ -63,8 +65,14 @@ def test_what_was_published_of_correspondence_is_listed():
     assert time_cycle.num_classes is walk.num_classes is None
 
 
+def test_what_was_published_for_howto100m_is_listed():
+    s3d, embedding = (manifest().default(model) for model in HOWTO100M)
+    assert s3d.source.companions["dictionary"].endswith("/s3d_dict.npy")
+    assert s3d.license == embedding.license == "NOASSERTION"
+
+
 def test_everything_that_was_published_for_non_local_networks_is_listed():
-    by, others = {}, {*CORRESPONDENCE, *TORCHVISION, *CHARADES, *TEMPORAL_FIELDS}
+    by, others = {}, {*CORRESPONDENCE, *TORCHVISION, *CHARADES, *TEMPORAL_FIELDS, *HOWTO100M}
     for checkpoint in manifest().values():
         if isinstance(checkpoint.source, Upstream) and checkpoint.model not in others:
             by.setdefault(checkpoint.source.url.split("/")[3], []).append(checkpoint)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
 
 import zoo
 from tests.goldens import load
+from tests.hub_server import HubServer, Plain
 from zoo.errors import WeightsError, ZooError
+from zoo.files import cache_root
 from zoo.hub.weights import load_strict
 from zoo.methods.s3d_milnce import DICTIONARY, MilNce, milnce_loss
 from zoo.metrics.text_to_clip import TextToClip
@@ -107,3 +111,31 @@ def test_retrieval_counts_a_clip_once_and_ties_against_it():
     blind.update(torch.ones(20, 2), torch.ones(20, 2), torch.arange(20))
     assert blind.compute()["recall_10"] == 0
     assert blind.compute()["median_rank"] == 20
+
+
+FOLDER = "/cluster-willow/amiech/howto100m"
+
+
+@pytest.mark.slow
+def test_the_published_files_give_the_reference_outputs(monkeypatch):
+    """Both files from where they lie, by way of a mirror: the weights, and the words that belong to them."""
+    case = load("actionness_s3d")
+    config = case.manifest["config"]
+    state = {key: value * 1.65 if value.ndim == 5 else value for key, value in case.state().items()}
+    weights, words = io.BytesIO(), io.BytesIO()
+    torch.save(state, weights)
+    np.save(words, np.array(config["dictionary"]))
+    with HubServer().running() as server:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setenv("ZOO_MIRROR", server.url)
+        server.plain[f"{FOLDER}/s3d_howto100m.pth"] = Plain(weights.getvalue())
+        server.plain[f"{FOLDER}/s3d_dict.npy"] = Plain(words.getvalue())
+        model = zoo.load("s3d_milnce")
+    with torch.no_grad():
+        case.check("text_embedding", model.encode_text(config["sentences"]))
+        case.check("video.video_embedding", model(case.input("video")))
+    assert model.checkpoint.name == "s3d_milnce.howto100m"
+    pin = cache_root() / "upstream/www.rocq.inria.fr" / FOLDER[1:] / "s3d_dict.npy.sha256"
+    assert pin.read_text().endswith("  s3d_dict.npy\n")
+    again = zoo.load("s3d_milnce")  # from the conversion, words and all
+    assert again.words.numbers == model.words.numbers

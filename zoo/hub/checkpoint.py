@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
@@ -36,13 +37,15 @@ class Hub:
 class Upstream:
     """Weights as their authors published them: a file of a foreign ``format`` at ``url``.
 
-    ``name`` is the file's own one, where the address does not end with it.
+    ``name`` is the file's own one, where the address does not end with it. ``companions`` are addresses of lists of
+    words (.npy) that belong to the weights, by what they are called among the tensors.
     """
 
     kind: ClassVar[str] = "upstream"
     url: str
     format: str
     name: str | None = None
+    companions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file(self) -> str:

@@ -14,6 +14,7 @@ The cache (``ZOO_CACHE``, else ``~/.cache/videozoo``)::
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,11 +28,15 @@ from torch import Tensor
 from zoo._version import __version__
 from zoo.errors import FetchError, WeightsError
 from zoo.files import NoPlaceError, cache_root, sha256_of, sha256_once, write_whole, writing
+from zoo.hub.checkpoint import Source
 from zoo.hub.download import download
 from zoo.hub.manifest import Bundled, Checkpoint, Hub, Upstream, manifest
 from zoo.hub.upstream import read_foreign, recognise
 from zoo.hub.weights import save_weights
+from zoo.networks.dictionary import Dictionary
 from zoo.resources import resource
+
+_WORDS = "words"  # the format of a list of them, which is no weights
 
 Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]  # an upstream state dict to the zoo's
 Arguments = Callable[[dict[str, Tensor]], dict[str, Any]]  # what it says of how the model is built
@@ -71,12 +76,13 @@ def local_weights(
         digest = _original(checkpoint, original)
         converted = _converted_path(checkpoint, digest, version, cache)
         if not converted.exists():
+            words = {name: _companion(checkpoint, url, cache) for name, url in source.companions.items()}
             for leftover in converted.parent.glob(f".{converted.name}.*.tmp"):  # of a process that was killed
                 leftover.unlink()
             convert_file(
                 original,
                 converted,
-                convert,
+                lambda state: convert({**state, **words}),
                 arguments,
                 checkpoint=checkpoint.name,
                 source=str(source),
@@ -146,7 +152,7 @@ def check_original(checkpoint: Checkpoint, path: Path, digest: str, known: str |
         problem = f"its SHA-256 is {digest}, its publisher says {checkpoint.sha256_prefix}..."
     elif checkpoint.bytes and path.stat().st_size != checkpoint.bytes:
         problem = f"it has {path.stat().st_size} bytes, the manifest says {checkpoint.bytes}"
-    elif isinstance(source, Upstream) and recognise(path) != source.format.replace("lightning", "torch"):
+    elif _is_weights(source) and recognise(path) != source.format.replace("lightning", "torch"):
         problem = f"it is a {recognise(path)} file, the manifest says {source.format}"
     else:
         return
@@ -156,19 +162,23 @@ def check_original(checkpoint: Checkpoint, path: Path, digest: str, known: str |
     )
 
 
+def _is_weights(source: Source) -> bool:
+    return isinstance(source, Upstream) and source.format != _WORDS
+
+
 def _published(checkpoint: Checkpoint, path: Path) -> Path:
     check_original(checkpoint, path, sha256_once(path), checkpoint.sha256)
     return path
 
 
-def _original(checkpoint: Checkpoint, original: Path) -> str:
+def _original(checkpoint: Checkpoint, original: Path, read: Callable[[Path], Any] = read_foreign) -> str:
     """Downloads the upstream file if it is not in the cache, checks it, pins it, and returns its hash."""
     known = known_sha256(checkpoint, original)
 
     def check(path: Path, digest: str) -> None:
         check_original(checkpoint, path, digest, known)
         if not known:  # nothing says that it is right, but it must at least be whole before it is pinned
-            read_foreign(path)
+            read(path)
 
     if original.exists():
         digest = sha256_of(original)
@@ -186,6 +196,15 @@ def _original(checkpoint: Checkpoint, original: Path) -> str:
     if not known:
         write_whole(_pin(original), f"{digest}  {original.name}\n".encode())
     return digest
+
+
+def _companion(checkpoint: Checkpoint, url: str, cache: Path) -> Tensor:
+    """The words of a list that belongs to weights, as bytes; see `zoo.networks.dictionary`."""
+    source = Upstream(url, _WORDS)
+    file = dataclasses.replace(checkpoint, source=source, sha256=None, sha256_prefix=None, bytes=None)
+    path = upstream_path(source, cache)
+    _original(file, path, Dictionary.read)
+    return Dictionary.read(path)
 
 
 def _from_hub(checkpoint: Checkpoint, file: str) -> Path:

@@ -136,7 +136,8 @@ def _source(entry: Fields) -> Source:
     else:
         inner = entry.inner("upstream")
         url, format = inner.take("url", schema.url), inner.take("format", schema.one_of(FORMATS))
-        source = Upstream(url, format, inner.take("name", schema.file_name, None))
+        name, companions = inner.take("name", schema.file_name, None), inner.take("companions", schema.urls, {})
+        source = Upstream(url, format, name, companions)
     inner.end()
     return source
 

@@ -115,6 +115,10 @@ def url(value: Any) -> str:
     return value
 
 
+def urls(value: Any) -> dict[str, str]:
+    return {name: url(address) for name, address in mapping(value).items()}
+
+
 def hex_digits(digits: int) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         right = isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{digits}}}", value)
