@@ -147,6 +147,9 @@ def test_check_looks_at_files_again_and_reads_them_when_asked(root):
     rows[7, 1] = np.nan
     np.save(root / "features" / "later.npy", rows)
     assert "later" not in names(make(root)) | names(make(root), "val")
+    os.utime(root / "features" / "features.index", (0, 0))
+    with pytest.warns(UserWarning, match="files came or went since it was written"):
+        make(root).records("train")
     report = make(root).check()
     assert report.ok
     assert sum(split.expected for split in report.splits.values()) == 61

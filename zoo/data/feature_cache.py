@@ -114,14 +114,20 @@ class RemoteFolder:
             try:
                 # One each time: a storage's client must not be carried over to another process.
                 downloader = downloaders.get_downloader(self.url, str(self.folder), [], self.options)
-                downloader.download_file(f"{self.url}/{name}", str(part))
+                if type(downloader).download_fileobj is downloaders.Downloader.download_fileobj:
+                    downloader.download_file(f"{self.url}/{name}", str(part))
+                else:  # its other way takes a client that does not outlive a fork, and refuses plain http
+                    with open(part, "wb") as file:
+                        downloader.download_fileobj(f"{self.url}/{name}", file)
                 os.replace(part, place)
+                part.with_name(f"{part.name}.lock").unlink(missing_ok=True)
                 return
             except Exception as error:  # each storage has errors of its own
                 part.unlink(missing_ok=True)
                 if attempt == _ATTEMPTS - 1:
+                    said = " ".join(str(error).split())[:300]  # some say pages
                     raise FetchError(
-                        f"{self.url}/{name} cannot be fetched ({type(error).__name__}: {error}). Is the address right, "
+                        f"{self.url}/{name} cannot be fetched ({type(error).__name__}: {said}). Is the address right, "
                         "is there a network, may these credentials read it?"
                     ) from error
                 time.sleep(2.0**attempt)

@@ -42,6 +42,7 @@ from zoo.files import NoPlaceError, sha256_of
 from zoo.spec import FeatureSpec, VideoSpec
 
 CSV = "HowTo100M_v1.csv"
+_STALE = 60  # seconds that a folder may be younger than its index
 
 
 class HowTo100MFeatures(VideoDataModule):
@@ -254,7 +255,13 @@ class HowTo100MFeatures(VideoDataModule):
             return self._packed.ids, self._packed.rows
         if not (self._listed.folder / INDEX).is_file():
             return None
-        index = read_index(self._listed.folder / INDEX)
+        place = self._listed.folder / INDEX
+        if place.parent.stat().st_mtime > place.stat().st_mtime + _STALE:
+            warnings.warn(
+                f"{place}: files came or went since it was written; `zoo data check {self.name} {self.root}` renews it.",
+                stacklevel=2,
+            )
+        index = read_index(place)
         return np.ascontiguousarray(index["id"]), np.ascontiguousarray(index["rows"])
 
     @cached_property
