@@ -258,7 +258,8 @@ class HowTo100MFeatures(VideoDataModule):
         place = self._listed.folder / INDEX
         if place.parent.stat().st_mtime > place.stat().st_mtime + _STALE:
             warnings.warn(
-                f"{place}: files came or went since it was written; `zoo data check {self.name} {self.root}` renews it.",
+                f"{place}: files came or went since it was written; `zoo data check {self.name} {self.root}` "
+                "renews it.",
                 stacklevel=2,
             )
         index = read_index(place)
