@@ -46,6 +46,4 @@ def crosstask(root: Path, *, videos: int = 8, noise: float = 0.2, rate: int = 1,
     for name in ("tasks_related.txt", "videos_val.csv"):
         (release / name).write_text("")
     (release / "videos.csv").write_text("".join(listed))
-    data = CrossTask(root, spec, num_workers=0, expected=None, rate=rate, **options)
-    data.serves_features = True
-    return data
+    return CrossTask(root, spec, num_workers=0, expected=None, rate=rate, **options)

@@ -61,13 +61,16 @@ def test_assigns_within_the_narration_then_by_the_gradient(trained):
 
 
 def test_a_checkpoint_knows_words_and_assignments(trained):
-    net, _, path = trained
+    net, data, path = trained
     loaded = zoo.load(str(path))
     assert loaded.vocabulary == net.vocabulary
     assert loaded.share == "words"
     features = torch.randn(9, DIM)
     steps = TASKS["2"][1]
     assert torch.equal(loaded.step_scores(features, steps), net.eval().step_scores(features, steps))
+    bare = model()
+    assert trainer(path.parent).test(bare, data, ckpt_path=str(path), verbose=False)[0]["videos"] == 6
+    assert bare.vocabulary == net.vocabulary
     raw = torch.load(path, weights_only=True)
     again = model()
     again.on_load_checkpoint({"zoo": raw["zoo"], "state_dict": {}, "assigned": raw["assigned"]})
@@ -78,11 +81,12 @@ def test_a_checkpoint_knows_words_and_assignments(trained):
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
-    """Three epochs, and the same with a stop after the second: within the half that assigns by the gradient."""
+    """Three epochs of nine videos, and the same with a stop amid the last one, which assigns by the gradient."""
 
     class Save(pl.Callback):
-        def on_train_epoch_end(self, run, net):
-            run.save_checkpoint(tmp_path / f"{run.current_epoch}.ckpt")
+        def on_train_batch_end(self, run, net, outputs, batch, batch_idx):
+            if run.global_step == 22:
+                run.save_checkpoint(tmp_path / "stopped.ckpt")
 
     def fit(name, **options):
         net = model(random_share=0.3)
@@ -90,7 +94,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path):
         run.fit(net, crosstask(tmp_path / name, videos=4, batch_size=1, spec=net.spec), **options)
         return net
 
-    whole, resumed = fit("whole"), fit("resumed", ckpt_path=str(tmp_path / "1.ckpt"))
+    whole, resumed = fit("whole"), fit("resumed", ckpt_path=str(tmp_path / "stopped.ckpt"))
     assert torch.equal(resumed.network.fc.weight, whole.network.fc.weight)
     assert all(torch.equal(resumed.assigned[n], at) for n, at in whole.assigned.items())
 

@@ -160,6 +160,19 @@ def test_reads_actionness_features_from_a_folder_of_their_own(tmp_path):
     assert "no such file" in data.unreadable[0]
 
 
+def test_milnce_is_a_step_model_too():
+    torch.manual_seed(0)
+    both = zoo.create(
+        "step_localization", steps="s3d_milnce_tiny", actionness_options={"dim": 128}, step_options={"num_words": 16}
+    ).eval()
+    both.steps.words.learn(WORDS)
+    rows = torch.rand(9, 128)  # both see the same network's
+    assert both.spec.features.dim == 128
+    expected = 0.2 * both.steps.step_scores(rows, STEPS) + 0.8 * both.actionness(rows)[:, None]
+    torch.testing.assert_close(both.step_scores(rows, STEPS), expected)
+    assert len(both.localize(rows, STEPS)) == 4
+
+
 def test_weights_that_nobody_published_are_named():
     with pytest.raises(FetchError, match="crosstask_weak"):
         zoo.load("step_localization")

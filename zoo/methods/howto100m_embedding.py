@@ -227,12 +227,12 @@ class HowTo100MEmbedding(StepModel):
 
 @register("howto100m_embedding", paper="miech2019howto100m")
 def howto100m_embedding(
-    dim: int = 4096,
-    embedding: int = 6144,
+    dim: int | None = None,
+    embedding: int | None = None,
     streams: list[int] | None = None,
     word_vectors: str | None = None,
     words: list[str] | None = None,
-    word_dim: int = 300,
+    word_dim: int | None = None,
     sentence: int | None = None,
     max_words: int = 20,
     margin: float = 0.1,
@@ -243,12 +243,12 @@ def howto100m_embedding(
     """Similarity of clips and the names of steps, in a space that narrated videos were embedded into.
 
     Args:
-        dim: numbers in a clip's features.
-        embedding: numbers in a vector of the joint space; the released weights have 6144, the training script 4096.
+        dim: numbers in a clip's features; 4096 by default, or as the weights have it, as are the widths below.
+        embedding: numbers in a vector of the joint space; 6144, as released (4096 in the published command).
         streams: numbers that each network has of the features; two halves, 2D and 3D, by default.
         word_vectors: a file of word vectors: word2vec's .bin, an .npz of words and vectors, or one of `zoo words`.
         words: those of the table that the weights bring.
-        word_dim: numbers in a word's vector.
+        word_dim: numbers in a word's vector; 300.
         sentence: width of the maximum over words; that of the joint space by default.
         max_words: of a sentence.
         margin: of the loss.
@@ -256,8 +256,9 @@ def howto100m_embedding(
         hard_negative_rate: share of those of the same video.
         learning_rate: in place of the recipe's own.
     """
+    dim = dim or 4096
     return HowTo100MEmbedding(
-        TextVideoEmbedding(dim, embedding, word_dim, sentence),
+        TextVideoEmbedding(dim, embedding or 6144, word_dim or 300, sentence),
         [dim // 2, dim - dim // 2] if streams is None else streams,
         words=words,
         word_vectors=word_vectors,

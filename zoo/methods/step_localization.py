@@ -208,11 +208,18 @@ class StepLocalization(StepModel):
 
 
 def _width(model: ZooModule) -> int:
-    """Numbers in a row of features that a model takes."""
-    return model.spec.features.dim if model.spec.features else model.step_dim
+    """Numbers in a row of features that a model takes; of `s3d_milnce`, that its last layer takes."""
+    return model.spec.features.dim if model.spec.features else model.video.fc.in_features
 
 
 @register("step_localization", paper="zhukov2020actionness")
+@register(
+    "step_localization_tiny",
+    paper="zhukov2020actionness",
+    summary="steps with actionness on the sandbox's features",
+    steps="crosstask_weak_tiny",
+    actionness="actionness_tiny",
+)
 def step_localization(
     steps: str = "crosstask_weak",
     actionness: str = "actionness",
