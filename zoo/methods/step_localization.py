@@ -71,7 +71,7 @@ class StepLocalization(StepModel):
         self.untrainable = self.untrainable.format(" and ".join(stream.name for stream in self.streams.values()))
 
     def take(self, steps: ZooModule, actionness: ZooModule | None = None) -> None:
-        """Put other models in the streams' places, such as those with weights. Nothing in them learns here.
+        """Put other models in the streams' places, such as those with weights.
 
         Raises:
             ZooError: the first does not score steps, or there is none of actionness and alpha is above 0.
@@ -81,8 +81,7 @@ class StepLocalization(StepModel):
                 f"{steps.name or type(steps).__name__} does not score steps; take crosstask_weak, "
                 "howto100m_embedding or s3d_milnce."
             )
-        self.steps = steps.requires_grad_(False)
-        self.actionness = None if actionness is None else actionness.requires_grad_(False)
+        self.steps, self.actionness = steps, actionness
         self._checked(self.alpha)
         own, other = self.widths
         joined = other and own != other and self.actionness_features is None
