@@ -17,7 +17,8 @@ import numpy as np
 from zoo.data.sandbox.howto_tasks import SUBCATEGORIES, THINGS, Task, tasks
 
 FILLERS = ("talk", "show", "still", "text")  # what stands between steps
-SHOTS = ("action", *FILLERS, "greeting", "result", "goodbye", "title", "credits")
+ENDS = ("greeting", "result", "goodbye", "title", "credits")  # what stands before the first and after the last
+SHOTS = ("action", *FILLERS, *ENDS)
 
 _BETWEEN = (0.4, 0.35, 0.15, 0.1)  # how often each filler is drawn
 _LASTS = {  # seconds
@@ -44,18 +45,20 @@ class Manner:
     Attributes:
         kinds: of each subcategory's tasks, those that it has (places in `KINDS`).
         fillers: mean number of shots between one step and the next.
+        ends: how long what comes before the first step and after the last one is, in terms of `_LASTS`.
         shares: how often each subcategory comes.
     """
 
     kinds: tuple[int, ...]
     fillers: float
+    ends: float = 1.0
     shares: tuple[int, ...] = (1,) * len(SUBCATEGORIES)
 
 
 MANNERS = {
-    "howto100m": Manner((0, 1, 2, 3), 3.2, (3, 2, 1, 1, 1, 1, 1, 1)),
-    "coin training": Manner((2, 3, 4, 5), 0.7),
-    "coin testing": Manner((2, 3, 4, 5), 0.7),
+    "howto100m": Manner((0, 1, 2, 3), 3.2, shares=(3, 2, 1, 1, 1, 1, 1, 1)),
+    "coin training": Manner((2, 3, 4, 5), 1.0, 0.5),
+    "coin testing": Manner((2, 3, 4, 5), 1.0, 0.5),
     "crosstask": Manner((3, 4), 2.6),
     "crosstask related": Manner((5,), 2.6),
 }
@@ -124,7 +127,7 @@ def plan(seed: int, split: str, index: int) -> Plan:
     number, key = SPLITS.index(split), (seed, SPLITS.index(split), index)
     turns = taking_turns(seed, split)
     task = turns[index % len(turns)]
-    shots = _shots(np.random.default_rng((*key, 1)), task, MANNERS[split].fillers)
+    shots = _shots(np.random.default_rng((*key, 1)), task, MANNERS[split])
     return Plan(split, index, _name(seed, len(SPLITS) * index + number), task, shots, key)
 
 
@@ -154,7 +157,7 @@ def performed(rng: np.random.Generator, count: int) -> list[int]:
     return shown
 
 
-def _shots(rng: np.random.Generator, task: Task, fillers: float) -> tuple[Shot, ...]:
+def _shots(rng: np.random.Generator, task: Task, manner: Manner) -> tuple[Shot, ...]:
     steps = performed(rng, len(task.steps))
     things = [THINGS.index(thing) for _, thing in task.steps]
     kinds: list[tuple[str, int, int, float | None]] = []  # kind, step, thing, done
@@ -164,14 +167,14 @@ def _shots(rng: np.random.Generator, task: Task, fillers: float) -> tuple[Shot, 
     if rng.random() < 0.5:
         kinds.append(("result", -1, -1, 1.0))
     far = 0.0
-    kinds += [_filler(rng, things, far) for _ in range(1 + rng.poisson(fillers))]
+    kinds += [_filler(rng, things, far) for _ in range(1 + rng.poisson(manner.fillers))]
     for place, step in enumerate(steps):
         # How far the work has come is what has been done, not when: steps that are left out had been done before.
         far = max(far, (step + 0.5) / len(task.steps))
         kinds.append(("action", step, things[step], far))
         if place + 1 < len(steps):
-            kinds += [_filler(rng, things, far) for _ in range(rng.poisson(fillers))]
-    kinds += [_filler(rng, things, far) for _ in range(rng.poisson(fillers))]
+            kinds += [_filler(rng, things, far) for _ in range(rng.poisson(manner.fillers))]
+    kinds += [_filler(rng, things, far) for _ in range(rng.poisson(manner.fillers))]
     if rng.random() < 0.8:
         kinds.append(("result", -1, -1, 1.0))
     kinds.append(("goodbye", -1, -1, None))
@@ -180,7 +183,7 @@ def _shots(rng: np.random.Generator, task: Task, fillers: float) -> tuple[Shot, 
     shots, now = [], 0.0
     for (kind, step, thing, done), share in zip(kinds, rng.random(len(kinds)), strict=True):
         low, high = _LASTS[kind]
-        stop = now + low + (high - low) * float(share)
+        stop = now + (low + (high - low) * float(share)) * (manner.ends if kind in ENDS else 1.0)
         shots.append(Shot(kind, now, stop, step, thing, done))
         now = stop
     return tuple(shots)
