@@ -40,7 +40,7 @@ def _load(name: str, weights: Weights | None, arguments: dict[str, Any]) -> ZooM
         return _from_lightning(Path(name), arguments)
     model = registry.entry(str(name).partition(".")[0]).name
     if weights in (None, "default") and "." not in str(name) and not manifest().for_model(model):
-        weights = on_paper(model).default_weights
+        weights = on_paper(model, **arguments).default_weights
     if isinstance(weights, (list, tuple)):
         return _from_streams(model, weights, arguments)
     if weights == "none":

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -30,24 +31,24 @@ class Recipe:
         rate: learning rate at the paper's global batch; scaled linearly with the batch for SGD, not for Adam.
         batch: the paper's global batch, in clips.
         iterations: steps of the whole schedule at that batch.
-        epochs: of the whole schedule, where the paper counts in passes over its data; then ``iterations`` says nothing.
         schedule: ``"step"`` divides the rate by ten at the milestones, ``"cosine"`` lets it fall to nothing,
             ``"constant"`` keeps it.
         milestones: of the step schedule.
         warmup: first steps, over which the rate rises linearly.
         momentum: of SGD (Nesterov).
         weight_decay: of SGD on everything but the scales and biases of normalisation, of Adam's kind on everything.
+        epochs: of the whole schedule, where the paper counts in passes over its data; then ``iterations`` says nothing.
     """
 
     rate: float = 0.01
     batch: int = 64
     iterations: int = 400_000
-    epochs: int | None = None
     schedule: Literal["step", "cosine", "constant"] = "step"
     milestones: tuple[int, ...] = (150_000, 300_000, 400_000)  # the release lists its end as the last one
     warmup: int = 0
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    epochs: int | None = None
 
     def factor(self, progress: float) -> float:
         """What the rate is multiplied by when ``progress`` (0 to 1) of the run is over."""
@@ -133,7 +134,7 @@ class ZooModule(pl.LightningModule):
 
     def normalize(self, clips: Tensor) -> Tensor:
         """Bytes ``[..., 3, T, H, W]`` in RGB to what the network was trained on: ``(x / 255 - mean) / std``."""
-        mean, std = (clips.new_tensor(v, dtype=self.dtype).view(3, 1, 1, 1) for v in (self.spec.mean, self.spec.std))
+        mean, std = (constant(v, clips.device, self.dtype).view(3, 1, 1, 1) for v in (self.spec.mean, self.spec.std))
         return (clips.to(self.dtype) / 255 - mean) / std
 
     def features(self, clips: Tensor) -> Tensor:
@@ -250,6 +251,13 @@ class ZooModule(pl.LightningModule):
                 )
         if about.get("labels"):
             self.labels = tuple(about["labels"])
+
+
+@lru_cache(64)
+def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Numbers as a tensor on a device, made once: one made anew would wait for the device. Not to be changed."""
+    with torch.inference_mode(False):  # it may serve training later
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 class ScoredModule(ZooModule):
