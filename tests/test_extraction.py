@@ -16,7 +16,9 @@ import torch
 
 import zoo
 from tests.data.render import render
+from zoo import extraction
 from zoo.claims import Claims
+from zoo.cli import main
 from zoo.data.clip_workers import Clips, Unreadable, Whole, _Worker, decode_all
 from zoo.data.feature_files import read_features
 from zoo.extraction import extract_collection
@@ -137,6 +139,8 @@ def test_what_cannot_begin_says_why_and_writes_nothing(model, films, tmp_path):
             run(zoo.load(name), films, tmp_path / "out")
     with pytest.raises(zoo.ZooError, match="float16"):
         run(model, films, tmp_path / "out", precision="int8")
+    with pytest.raises(zoo.ZooError, match="rate must be above 0"):
+        run(model, films, tmp_path / "out", rate=float("nan"))
     assert not (tmp_path / "out").exists()
 
 
@@ -173,13 +177,41 @@ def test_what_another_process_could_not_read_is_not_tried_again_by_this_run(mode
     assert not (tmp_path / ".claims").exists()
 
 
+@pytest.mark.slow
+def test_the_command_lists_what_it_could_not_read(films, tmp_path, capsys):
+    command = ["extract", "i3d_tiny", "--videos", str(films), "--out", str(tmp_path), "--num-workers", "0"]
+    assert main([*command, "--accelerator", "cpu"]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"features of 6 videos in {tmp_path}: 4 extracted, 2 unreadable\n"
+    assert [line.split(":")[1] for line in said.err.splitlines() if line.startswith("zoo: ")] == [" broken", " empty"]
+    assert main([*command, "--accelerator", "cpu", "--rate", "2"]) == 1
+    assert "at 1 rows a second, not 2" in capsys.readouterr().err
+
+
+def test_processes_are_those_that_were_started(monkeypatch):
+    assert extraction._started() == (1, 1)
+    for name, value in {"SLURM_NTASKS": "12", "SLURM_NNODES": "3", "SLURM_JOB_NAME": "features"}.items():
+        monkeypatch.setenv(name, value)
+    assert extraction._started() == (4, 3)
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "8", "WORLD_SIZE": "16"}.items():
+        monkeypatch.setenv(name, value)
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    assert extraction._started() == (8, 2)
+    with pytest.raises(zoo.ZooError, match="3 x 2 processes"):
+        extraction.start("cpu", 3, None)
+
+
 SCRIPT = """
-import json, sys, torch, zoo
-from zoo.extraction import extract_collection
-torch.set_num_threads(1)
+import json, sys
+
 if __name__ == "__main__":
-    options = json.loads(sys.argv[3])
-    report = extract_collection(zoo.load("i3d_tiny"), sys.argv[1], sys.argv[2], accelerator="cpu", rate=8.0, **options)
+    import torch, zoo
+    from zoo.extraction import extract_collection
+
+    torch.set_num_threads(1)
+    options = {"accelerator": "cpu", "rate": 4.0, **json.loads(sys.argv[3])}
+    report = extract_collection(zoo.load("i3d_tiny"), sys.argv[1], sys.argv[2], **options)
     if report.is_first:
         print(json.dumps([report.made, report.kept, report.busy, sorted(report.unreadable)]))
 """
@@ -187,16 +219,17 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
-    return _films(tmp_path_factory.mktemp("many"), {"three": 95, **{f"v{n:02}": 40 + 60 * (n % 4) for n in range(16)}})
+    return _films(tmp_path_factory.mktemp("many"), {"three": 95, **{f"v{n:02}": 40 + 40 * (n % 4) for n in range(13)}})
 
 
 @pytest.fixture(scope="module")
-def once(many, tmp_path_factory) -> dict[str, bytes]:
+def once(model, many, tmp_path_factory) -> dict[str, bytes]:
     """What a run that nothing happens to makes of them."""
-    out = tmp_path_factory.mktemp("once")
-    process = _start(many, out, workers=0)
-    assert json.loads(process.communicate()[0]) == [17, 0, 0, ["broken", "empty"]]
-    return contents(out)
+    out, threads = tmp_path_factory.mktemp("once"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    assert run(model, many, out, rate=4.0).made == 14
+    torch.set_num_threads(threads)
+    return _without_lock(contents(out))
 
 
 def _start(videos: Path, out: Path, before: tuple[str, ...] = (), **options) -> subprocess.Popen:
@@ -208,36 +241,36 @@ def _start(videos: Path, out: Path, before: tuple[str, ...] = (), **options) -> 
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_finished_by_two_at_once_with_the_same_bytes(many, once, tmp_path):
+def test_a_killed_run_is_finished_by_others_at_once_with_the_same_bytes(many, once, tmp_path):
     out = tmp_path / "out"
     process = _start(many, out, workers=2)
     deadline = time.monotonic() + 120
-    while len(list(out.glob("*.npy"))) < 3 and time.monotonic() < deadline:
+    while len(list(out.glob("*.npy"))) < 2 and time.monotonic() < deadline:
         assert process.poll() is None
-        time.sleep(0.01)
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     left = {path.name: path.read_bytes() for path in out.glob("[!.]*.npy")}
-    assert 3 <= len(left) < 17
+    assert 2 <= len(left) < 14
     assert left.items() <= once.items()
 
-    both = [_start(many, out, workers=0) for _ in range(2)]
-    told = [json.loads(one.communicate()[0]) for one in both]
-    assert sum(made for made, *_ in told) == 17 - len(left)  # none twice
+    others = (
+        _start(many, out, workers=0),
+        _start(many, out, workers=0, devices=2),
+    )  # one process, and two of Lightning's
+    told = [json.loads(one.communicate()[0].splitlines()[-1]) for one in others]
+    assert sum(made for made, *_ in told) == 14 - len(left)  # none twice
     assert all(unreadable == ["broken", "empty"] for *_, unreadable in told)
-    assert _without_lock(contents(out)) == _without_lock(once)
+    assert _without_lock(contents(out)) == once
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["torchrun", "lightning"])
-def test_two_processes_share_the_videos(many, once, tmp_path, launcher):
-    before, options = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"), {}
-    if launcher == "lightning":
-        before, options = (), {"devices": 2}
-    process = _start(many, tmp_path / "out", before, workers=0, **options)
-    assert json.loads(process.communicate()[0].splitlines()[-1]) == [17, 0, 0, ["broken", "empty"]]
+def test_processes_of_torchrun_share_the_videos(many, once, tmp_path):
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    process = _start(many, tmp_path / "out", torchrun, workers=0)
+    assert json.loads(process.communicate()[0].splitlines()[-1]) == [14, 0, 0, ["broken", "empty"]]
     assert process.returncode == 0
-    assert _without_lock(contents(tmp_path / "out")) == _without_lock(once)
+    assert _without_lock(contents(tmp_path / "out")) == once
 
 
 def _without_lock(found: dict[str, bytes]) -> dict[str, bytes]:

@@ -12,9 +12,10 @@ started, or starts some; each begins with its share of the videos and then helps
 
 from __future__ import annotations
 
+import math
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -35,7 +36,9 @@ from zoo.errors import DataError, ZooError
 from zoo.feature_folder import FeatureFolder, Precision
 from zoo.files import require_writable
 from zoo.methods.base import ZooModule
-from zoo.methods.extracting import joined, rows_of
+from zoo.methods.extracting import Network, joined
+from zoo.reproduce.provenance import cores
+from zoo.shares import Share
 
 _UNWRITTEN = 8  # videos whose features may wait to be written
 _LONGEST_ID = 200  # bytes; file systems take 255, and a file that is being written has a longer name
@@ -104,13 +107,15 @@ def extract_collection(
             no numbers or too large for the precision; processes were started in another number than asked for.
         NoPlaceError: ``out`` can't be written to, or the disk is full.
     """
-    if workers is not None and workers < 0:
-        raise ZooError(f"workers must be at least 0, got {workers}.")
+    if not 0 < rate < math.inf or batch_size < 1 or (workers or 0) < 0:
+        raise ZooError(
+            f"rate must be above 0, batch_size at least 1 and workers at least 0, got {rate}, {batch_size}, {workers}."
+        )
     found = videos_by_id(Path(videos))
     require_writable(Path(out))
     fabric = start(accelerator, devices, num_nodes)
     if workers is None:
-        workers = max(1, len(os.sched_getaffinity(0)) // _neighbours(fabric))
+        workers = max(1, cores() // _neighbours(fabric) - 1)  # the network's own thread wants one
     was_on, was_training = model.device, model.training
     model.eval().to(fabric.device)
     try:
@@ -172,90 +177,9 @@ def start(accelerator: str, devices: int | None, num_nodes: int | None) -> Fabri
     return fabric
 
 
-class Share:
-    """What one process does of a collection: its part of the videos first, then what others have left.
-
-    Attributes:
-        folder: the features'.
-        rows: of the videos of this process, those that were there included, by id.
-        made: the ids that this process computed.
-        unreadable: id to message.
-    """
-
-    def __init__(
-        self,
-        folder: FeatureFolder,
-        videos: dict[str, Path],
-        rank: int,
-        world: int,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        self.folder, self.videos = folder, videos
-        self.rows: dict[str, int] = {}
-        self.made: list[str] = []
-        self.unreadable: dict[str, str] = {}
-        ids = list(videos)
-        first, last = (len(ids) * r // world for r in (rank, rank + 1))
-        self._own, self._others = ids[first:last], ids[last:] + ids[:first]
-        self._progress, self._done = progress, set()
-
-    def claims(self) -> Iterator[tuple[Claim, Path]]:
-        """The videos that are to be computed here, each claimed until its `Claim` is released."""
-        there = self._look()
-        for name in self._own:
-            if name in there and (rows := self.folder.rows(name)) is not None:
-                self.rows[name] = rows
-            else:
-                yield from self._claim(name)
-        there = self._look() if self._others else there
-        for name in self._others:
-            if name not in there:
-                yield from self._claim(name)
-
-    def _claim(self, name: str) -> Iterator[tuple[Claim, Path]]:
-        claim = self.folder.claims.take(name)
-        if claim is None:  # somebody is at it
-            return
-        if (rows := self.folder.rows(name)) is not None:
-            self.rows[name] = rows
-        elif (message := self.folder.claims.failed(name)) is not None:
-            self.unreadable[name] = message
-        else:
-            yield claim, self.videos[name]
-            return
-        claim.release()
-
-    def write(self, claim: Claim, rows: Tensor) -> None:
-        """Write a video's features."""
-        self.folder.write(claim.name, rows)
-        self.rows[claim.name] = len(rows)
-        self.made.append(claim.name)
-        claim.release()
-
-    def give_up(self, claim: Claim, message: str) -> None:
-        """Note that a video cannot be read, so that nobody tries again while this run lasts."""
-        self.unreadable[claim.name] = message
-        claim.fail(message)
-
-    def tell(self) -> None:
-        """Report how far all processes have got, as far as this one knows."""
-        if self._progress is not None:
-            if self.folder.is_time_to_look():
-                self._look()
-            self._done.update(self.made, self.unreadable)
-            self._progress(len(self._done), len(self.videos))
-
-    def _look(self) -> set[str]:
-        there = self.folder.ids()
-        if self._progress is not None:
-            self._done.update(there & self.videos.keys())
-            self._progress(len(self._done), len(self.videos))
-        return there
-
-
 def _extract(model: ZooModule, share: Share, rate: float, batch_size: int, workers: int) -> None:
     """Decode, run the network, write: each ahead of the next."""
-    rows: dict[str, list[Tensor]] = defaultdict(list)
+    network, rows = Network(model), defaultdict(list)
     unwritten: list[Future] = []
     with (
         ThreadPoolExecutor(1) as writer,
@@ -263,7 +187,7 @@ def _extract(model: ZooModule, share: Share, rate: float, batch_size: int, worke
     ):
         for claim, event in events:
             if isinstance(event, Clips):
-                rows[claim.name].append(rows_of(model, event.clips, event.repeats))
+                rows[claim.name].append(network.rows(event.clips, event.repeats))
                 continue
             done = rows.pop(claim.name, [])
             if isinstance(event, Unreadable):
@@ -289,7 +213,7 @@ def _width(model: ZooModule) -> int:
         raise model.featureless("it looks at no pixels")
     clips = torch.zeros(1, 3, spec.frames, spec.test_crop, spec.test_crop, dtype=torch.uint8)
     with torch.no_grad():
-        return rows_of(model, clips, torch.ones(1, dtype=torch.int64)).shape[1]
+        return Network(model).rows(clips, torch.ones(1, dtype=torch.int64)).shape[1]
 
 
 def _together(share: Share, fabric: Fabric) -> ExtractionReport:

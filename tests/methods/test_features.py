@@ -90,6 +90,18 @@ def test_floats_between_the_bytes_count():
         assert not torch.equal(model.features(clips), model.features(clips + 0.4))
 
 
+def test_what_was_seen_without_gradients_can_be_learned_from_afterwards():
+    model = on_paper("i3d_tiny")  # no weights are looked at
+    model.spec = model.spec.replace(mean=(0.123, 0.2, 0.3))
+    model.to_empty(device="cpu")
+    with torch.inference_mode():
+        seen = model.normalize(_clips(model))
+    pixels = _clips(model).float().requires_grad_()
+    model.normalize(pixels).sum().backward()
+    assert pixels.grad[0, 0, 0, 0, 0] == pytest.approx(1 / 255 / model.spec.std[0])
+    torch.testing.assert_close(model.normalize(pixels).detach(), seen.clone())
+
+
 def _clips(model, device: str = "cpu") -> torch.Tensor:
     shape = (2, 3, model.spec.frames, model.spec.test_crop, model.spec.test_crop)
     if device == "meta":

@@ -27,7 +27,9 @@ def add_commands(command: Any) -> None:
     p.add_argument("--precision", choices=("float16", "float32"), default="float16", help="of the files (float16)")
     p.add_argument("--batch-size", type=positive, default=8, help="clips at a time (8)")
     p.add_argument(
-        "--num-workers", type=_count, help="processes that decode, for each with a network (all cores; 0: a thread)"
+        "--num-workers",
+        type=_count,
+        help="processes that decode, for each with a network (the cores but one; 0: a thread)",
     )
     p.add_argument("--accelerator", default="auto", help="as Lightning's: auto, cpu, gpu")
     p.add_argument("--devices", type=positive, help="of each machine (as torchrun or SLURM started them, or 1)")

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.connection import Connection, wait
 from os import PathLike
 from pathlib import Path
@@ -27,6 +27,7 @@ from zoo.errors import VideoError, ZooError
 from zoo.spec import VideoSpec
 
 _ROOM = 3  # batches of a process: one that is used, one that waits, one that is being made
+_METHOD = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
 _READY = "ready"  # a process's first word
 _SHARED = Path("/dev/shm")  # where Linux keeps shared memory
 
@@ -97,7 +98,8 @@ def _in_turn(
 def _in_processes(
     videos: Iterator[tuple[V, str | PathLike[str]]], spec: VideoSpec, rate: float, batch: int, workers: int
 ) -> Generator[tuple[V, Event]]:
-    crew = [_Worker(spec, rate, batch) for _ in _fitting(spec, batch, workers)]
+    _require_room(spec, batch, workers)
+    crew: dict[int, _Worker] = {}  # started when there is something to do
     at: dict[int, V] = {}  # worker's place in the crew to the video that it is at
     try:
         idle, more = list(range(workers)), True
@@ -106,8 +108,9 @@ def _in_processes(
                 video = next(videos, None)
                 if more := video is not None:
                     at[place := idle.pop()] = video[0]
-                    if not crew[place].is_alive():  # it died with nothing to do: no video's fault
-                        crew[place].end()
+                    if place in crew and not crew[place].is_alive():  # it died with nothing to do: no video's fault
+                        crew.pop(place).end()
+                    if place not in crew:
                         crew[place] = _Worker(spec, rate, batch)
                     crew[place].decode(video[1])
             if not at:
@@ -118,23 +121,22 @@ def _in_processes(
                 if message == _READY:
                     continue
                 if message is None:
-                    why = crew[place].end()
-                    crew[place] = _Worker(spec, rate, batch)
+                    why = crew.pop(place).end()
                     message = Unreadable(f"the process that decoded it {why}: the file is damaged, or memory ran out.")
                 if isinstance(message, BaseException):
                     raise message
                 if isinstance(message, tuple):
                     slot, repeats = message
-                    yield name, Clips(crew[place].room[slot, : len(repeats)], repeats)
+                    yield name, Clips(crew[place].room[slot, : len(repeats)], torch.tensor(repeats))
                     crew[place].free(slot)
                 else:
                     del at[place]
                     idle.append(place)
                     yield name, message
     finally:
-        for worker in crew:
+        for worker in crew.values():
             worker.ear.close()  # all at once, so that they end together
-        for worker in crew:
+        for worker in crew.values():
             worker.end()
 
 
@@ -148,8 +150,10 @@ class _Worker:
     """
 
     def __init__(self, spec: VideoSpec, rate: float, batch: int) -> None:
-        # Spawned, not forked: a fork would break the threads and the accelerator that this process may hold.
-        context = get_context("spawn")
+        # Not forked from this process: that would break the threads and the accelerator that it may hold.
+        context = get_context(_METHOD)
+        if _METHOD == "forkserver":
+            context.set_forkserver_preload(["__main__", __name__])  # what takes seconds is done once for all of them
         self.ear, theirs = context.Pipe()
         shape = (_ROOM, batch, 3, spec.frames, spec.test_crop, spec.test_crop)
         self.room = torch.empty(shape, dtype=_kind(spec)).share_memory_()
@@ -214,7 +218,7 @@ def _work(orders: Connection, room: Tensor, spec: VideoSpec, rate: float) -> Non
                     while not free:
                         free.append(orders.recv())
                     room[slot := free.pop(), : len(clips)] = clips
-                    orders.send((slot, repeats))
+                    orders.send((slot, repeats.tolist()))  # a tensor would get shared memory of its own
                 orders.send(Whole())
             except VideoError as error:
                 orders.send(Unreadable(str(error)))
@@ -229,11 +233,8 @@ def _kind(spec: VideoSpec) -> torch.dtype:
     return torch.float32 if spec.trajectory else torch.uint8
 
 
-def _fitting(spec: VideoSpec, batch: int, workers: int) -> range:
-    """The numbers of the processes, if there is room for their batches.
-
-    Writing into shared memory that is not there ends a process without a word.
-    """
+def _require_room(spec: VideoSpec, batch: int, workers: int) -> None:
+    """Refuse batches that shared memory has no room for: writing there would end a process without a word."""
     each = _ROOM * batch * 3 * spec.frames * spec.test_crop**2 * _kind(spec).itemsize
     free = shutil.disk_usage(_SHARED).free if _SHARED.is_dir() else None
     if free is not None and free < each * workers:
@@ -242,4 +243,3 @@ def _fitting(spec: VideoSpec, batch: int, workers: int) -> range:
             f"has {free / 2**20:.0f} MiB left. Take fewer processes (--num-workers), smaller batches (--batch-size), "
             "or give a container more (docker run --shm-size)."
         )
-    return range(workers)

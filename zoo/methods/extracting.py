@@ -7,9 +7,11 @@ Any model with `ZooModule.features` has them. `zoo.extraction` writes those of w
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from contextlib import closing
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,19 +40,47 @@ def extract(model: ZooModule, video: str | os.PathLike, rate: float = 1.0, batch
     was_training, _ = model.training, model.eval()
     try:
         with closing(ahead(row_clips(video, model.spec, rate, batch_size))) as batches:
-            return joined(model, video, [rows_of(model, *batch) for batch in batches])
+            network = Network(model)
+            return joined(model, video, [network.rows(*batch) for batch in batches])
     finally:
         model.train(was_training)
 
 
-def rows_of(model: ZooModule, clips: Tensor, repeats: Tensor) -> Tensor:
-    """The rows of a batch of `row_clips`, float32 ``[sum(repeats), D]`` on the model's device."""
-    found = model.features(clips.to(model.device)).float()
-    if found.ndim != 2 or len(found) != len(clips):
-        raise ZooError(
-            f"{named(model)}: features of {len(clips)} clips are [{len(clips)}, D], and it made {list(found.shape)}."
-        )
-    return found if bool((repeats == 1).all()) else found.repeat_interleave(repeats.to(found.device), 0)
+class Network:
+    """A model at work on one batch after another.
+
+    An accelerator gets a batch while it is still at the one before; more than two do not wait there.
+    """
+
+    def __init__(self, model: ZooModule) -> None:
+        self.model = model
+        self._begun: deque[torch.cuda.Event] = deque()
+
+    def rows(self, clips: Tensor, repeats: Tensor) -> Tensor:
+        """The rows of a batch of `row_clips`, float32 ``[sum(repeats), D]`` on the model's device.
+
+        Memory that the clips lie in may be used for others afterwards.
+        """
+        found = self.model.features(self._brought(clips)).float()
+        if found.ndim != 2 or len(found) != len(clips):
+            count, shape = len(clips), list(found.shape)
+            raise ZooError(f"{named(self.model)}: features of {count} clips are [{count}, D], and it made {shape}.")
+        if found.is_cuda:
+            self._begun.append(torch.cuda.current_stream(found.device).record_event())
+            if len(self._begun) > 2:
+                self._begun.popleft().synchronize()
+        return found if bool((repeats == 1).all()) else found.repeat_interleave(repeats.to(found.device), 0)
+
+    def _brought(self, clips: Tensor) -> Tensor:
+        device = self.model.device
+        if device.type != "cuda":
+            return clips.to(device)
+        aside = torch.cuda.Stream(device)  # the stream that computes would copy only when it is done
+        with torch.cuda.stream(aside):
+            there = clips.to(device)
+        aside.synchronize()
+        there.record_stream(torch.cuda.current_stream(device))
+        return there
 
 
 def joined(model: ZooModule, video: str | os.PathLike, rows: Sequence[Tensor]) -> Tensor:
@@ -60,8 +90,9 @@ def joined(model: ZooModule, video: str | os.PathLike, rows: Sequence[Tensor]) -
         ZooError: some are no numbers.
     """
     found = torch.cat(list(rows)).cpu()
-    if not (finite := found.isfinite().all(1)).all():
-        row = int((~finite).nonzero()[0])
+    # By NumPy: torch would wake a thread for each core, and they are busy decoding.
+    if not (finite := np.isfinite(found.numpy()).all(1)).all():
+        row = int(finite.argmin())
         raise ZooError(
             f"{named(model)}: row {row} of {video} is NaN or infinite; are its weights whole? (`zoo verify`)"
         )

@@ -22,7 +22,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 from zoo.data.moments import test_moments
 from zoo.data.tvl1 import VideoFlow
 from zoo.errors import DataError, ZooError
-from zoo.methods.base import Recipe, ScoredModule
+from zoo.methods.base import Recipe, ScoredModule, constant
 from zoo.methods.classifier import Prediction
 from zoo.metrics.charades import POINTS, CharadesClassificationMAP, CharadesLocalizationMAP
 from zoo.metrics.smoothing import localisation_points
@@ -144,7 +144,7 @@ class MomentModel(ScoredModule):
         for name in self.spec.moments.streams if stream is None else (stream,):
             mean += self.spec.mean if name == "rgb" else [STILL] * self._channels(name)
             std += self.spec.std if name == "rgb" else [1.0] * self._channels(name)
-        mean, std = (frames.new_tensor(v, dtype=self.dtype).view(-1, 1, 1) for v in (mean, std))
+        mean, std = (constant(tuple(v), frames.device, self.dtype).view(-1, 1, 1) for v in (mean, std))
         return (frames.to(self.dtype) / 255 - mean) / std
 
     def features(self, clips: Tensor) -> Tensor:
