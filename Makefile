@@ -22,11 +22,13 @@ docs: $(VENV)/.installed        ## the documentation as a site, in site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,docs]"
 	$(BIN)/mkdocs build --strict
 
-sandbox: $(VENV)/.installed     ## train the bundled checkpoints again, from rendered videos (three hours on two cores)
+sandbox: $(VENV)/.installed     ## train the bundled checkpoints again, from rendered videos (hours on two cores)
 	$(BIN)/python benchmarks/sandbox/nonlocal.py --seeds 0 1 2 3 4 --bundle
 	$(BIN)/python benchmarks/sandbox/time_cycle.py --seeds 0 1 2 3 --bundle
 	$(BIN)/python benchmarks/sandbox/goal_trajectory.py --seeds 0 1 2 --bundle
 	$(BIN)/python benchmarks/sandbox/temporal_fields.py --seeds 0 1 2 --bundle
+	$(BIN)/python benchmarks/sandbox/actionness.py --seeds 0 1 2 3 4 --bundle
+	$(BIN)/python benchmarks/sandbox/milnce.py --seeds 0 1 2 --bundle
 
 # The stamp is written last: an interrupted installation is taken up again by the next make.
 $(VENV)/.installed: pyproject.toml
