@@ -18,7 +18,6 @@ import zoo
 from zoo.files import sha256_of, write_whole
 from zoo.hub.manifest import read_manifest
 from zoo.hub.proof import write_proof
-from zoo.hub.weights import load_strict, read_weights
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUIET: dict[str, Any] = dict.fromkeys(
@@ -62,8 +61,7 @@ def bundle_weights(name: str, source: Path, clip: Sequence[int], tag: str = "san
     weights, proof = (f"weights/{name}.{tag}.{kind}" for kind in ("safetensors", "proof.safetensors"))
     (REPOSITORY / "weights").mkdir(exist_ok=True)
     shutil.copyfile(source, REPOSITORY / weights)
-    model = zoo.create(name)
-    load_strict(model, read_weights(source)[0])
+    model = zoo.load(name, source)  # with the arguments that the file tells of, where it does
     clips = torch.randn(tuple(clip), generator=torch.Generator().manual_seed(0))
     (argument,) = inspect.signature(model.forward).parameters
     write_proof(REPOSITORY / proof, model.eval(), {argument: clips})
