@@ -277,7 +277,7 @@ def test_crosstask_says_what_happens_and_what_is_said(roots):
 
 
 @pytest.mark.slow
-def test_order_alone_finds_what_is_done_and_without_order_nothing_is_found(tmp_path):
+def test_order_alone_finds_what_is_done_where_titles_are_left_out(tmp_path):
     root = render_howto100m(tmp_path / "howto100m", SEED, 300)
     coin = render_coin(tmp_path / "coin", SEED, 0, 16)
 
@@ -292,5 +292,5 @@ def test_order_alone_finds_what_is_done_and_without_order_nothing_is_found(tmp_p
         return found["ap"]
 
     guess = 100 * share([describe(SEED, "coin testing", n) for n in range(16)])
-    assert score() > guess + 8
-    assert score(trim=0.0) < guess  # titles and credits tell the order best
+    assert (found := score()) > guess + 8
+    assert score(trim=0.0) < found - 8  # titles and credits tell the order best
