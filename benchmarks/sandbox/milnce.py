@@ -135,7 +135,12 @@ def _train(settings: Settings, seed: int, weights: Path) -> dict[str, Any]:
 
 def _save(model: pl.LightningModule, weights: Path, seed: int) -> None:
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    about_it = {"script": f"benchmarks/sandbox/{SCRIPT}", "model": model.name, "seed": seed}
+    about_it = {
+        "script": f"benchmarks/sandbox/{SCRIPT}",
+        "seed": seed,
+        "model": model.name,
+        "arguments": model.arguments,
+    }
     save_weights(weights, {k: v.contiguous().cpu() for k, v in state.items()}, about_it)
 
 
@@ -248,7 +253,10 @@ def main() -> None:
         *(options.threads, options.workers, options.accelerator),
     )
     place = options.out / "results.json"
-    if not all((options.out / f"seed{seed}.json").exists() for seed in options.seeds):
+    if all((options.out / f"seed{seed}.json").exists() for seed in options.seeds):
+        if place.exists():  # all is done; it may be bundled on another machine than trained on
+            return bundle(options.out, json.loads(place.read_text())) if options.bundle else None
+    else:
         start = time.monotonic()
         render_howto_films(data.root, 0, *options.films, workers=options.workers * options.jobs)
         print(f"rendered: {time.monotonic() - start:.1f} s", flush=True)
@@ -271,6 +279,7 @@ def main() -> None:
         print(row, {key: f"{value['mean']} +- {value['std']}" for key, value in scores.items()})
     if options.bundle:
         bundle(options.out, results)
+    return None
 
 
 if __name__ == "__main__":
