@@ -14,6 +14,7 @@ Trained with labels instead of order the same S is the paper's supervised bound.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -248,4 +249,6 @@ def actionness_tiny(
         normalize: how scores become a curve for proposals: sigmoid, minmax or rank.
         rate: learning rate.
     """
-    return actionness(dim, clips, window, trim, reverse, objective, extractor, normalize, rate)
+    spec = _spec(FeatureSpec(dim, "order", clips, window, trim, reverse), objective)
+    recipe = dataclasses.replace(RECIPE, rate=rate, batch=128)
+    return Actionness(spec, objective=objective, extractor=extractor, recipe=recipe, normalize=normalize)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.methods.actionness import Actionness, Objective, actionness
+from zoo.methods.actionness import Actionness, Objective, actionness_tiny
 from zoo.networks.grouping import Normalize
 from zoo.registry import register
 
@@ -32,4 +32,4 @@ def actionness_films(
         normalize: how scores become a curve for proposals: sigmoid, minmax or rank.
         rate: learning rate.
     """
-    return actionness(dim, clips, window, trim, reverse, objective, extractor, normalize, rate)
+    return actionness_tiny(dim, clips, window, trim, reverse, objective, extractor, normalize, rate)
