@@ -94,6 +94,22 @@ def test_a_folder_of_features_is_scored_and_what_is_broken_is_told(weights, coin
     assert "there is no folder" in capsys.readouterr().err
 
 
+def test_the_rate_of_files_is_what_the_extraction_noted(weights, coin, tmp_path, capsys):
+    beside, out = coin / "features" / "extraction.json", tmp_path / "scores.csv"
+    beside.write_text(json.dumps({"rate": RATE, "dim": DIM, "model": "i3d_tiny"}))
+    command = ["scores", "actionness_tiny", coin, "--weights", weights, "--out", out]
+    assert run(*command) == 0
+    assert read_scores(out)["ddddddddd4_"].duration == 8
+    model = zoo.load("actionness_tiny", weights=weights)
+    file = coin / "features" / "ddddddddd4_.npy"
+    assert model.predict(file).times[-1].tolist() == [7.5, 8.0]
+    assert model.predict(file, rate=1.0).duration == 16
+    assert model.predict(np.load(file)).duration == 16
+    beside.write_text(json.dumps({"rate": RATE, "dim": 256, "model": "i3d_tiny"}))
+    assert run(*command) == 1
+    assert "features of i3d_tiny, rows of 256 numbers, and the model wants 64" in capsys.readouterr().err
+
+
 def test_a_model_that_scores_no_rows_is_refused(tmp_path, capsys):
     torch.manual_seed(0)
     save_weights(tmp_path / "tiny.safetensors", zoo.create("i3d_tiny").state_dict())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,12 @@ from zoo.claims import Claims
 from zoo.cli import main
 from zoo.data.clip_workers import Clips, Unreadable, Whole, _Worker, decode_all
 from zoo.data.feature_files import read_features
+from zoo.data.feature_index import INDEX, read_index
+from zoo.data.feature_shards import pack
+from zoo.data.howto100m import HowTo100MFeatures
 from zoo.extraction import extract_collection
 from zoo.methods.extracting import extract
+from zoo.spec import FeatureSpec, VideoSpec
 
 LENGTHS = {"a/one": 60, "b.c/two": 30, "three": 95, "b.c/four.v2": 10}
 
@@ -72,7 +77,7 @@ def test_every_video_has_its_file_and_the_lists_say_so(model, films, tmp_path):
         stored = np.load(tmp_path / f"{Path(name).name}.npy")
         assert stored.dtype == np.float16
         assert np.array_equal(stored, extract(model, films / f"{name}.mp4", 2.0).numpy().astype(np.float16))
-    assert (tmp_path / "index.csv").read_text() == "video_id,rows\nfour.v2,1\none,5\nthree,8\ntwo,3\n"
+    assert indexed(tmp_path) == {b"four.v2": 1, b"one": 5, b"three": 8, b"two": 3}
     assert json.loads((tmp_path / "unreadable.json").read_text()) == report.unreadable
     assert "empty.webm is empty" in report.unreadable["empty"]
     assert {name for name in contents(tmp_path) if name[0] == "." and name != ".lock"} == set()
@@ -103,7 +108,45 @@ def test_unreadable_videos_of_other_folders_stay_listed_until_they_are_read(mode
     report = run(model, more, tmp_path / "out")
     assert (report.made, report.unreadable) == (1, {})
     assert list(json.loads((tmp_path / "out" / "unreadable.json").read_text())) == ["empty"]
-    assert "broken,1\n" in (tmp_path / "out" / "index.csv").read_text()
+    assert indexed(tmp_path / "out") == {b"broken": 1, b"four.v2": 1, b"one": 3, b"three": 4, b"two": 2}
+
+
+def test_what_was_extracted_is_served_without_a_look_at_the_folder(model, films, tmp_path, monkeypatch):
+    (named := tmp_path / "films").mkdir()
+    stranger = os.fsdecode(b"caf\xe9")  # as old archives have it, no UTF-8
+    for path, name in ((films / "three.mp4", f"{stranger}.mp4"), (films / "a" / "one.mp4", "one.mp4")):
+        (named / name).write_bytes(path.read_bytes())
+    root = tmp_path / "root"
+    run(model, named, root / "features", rate=4.0)
+    assert indexed(root / "features") == {b"caf\xe9": 16, b"one": 10}
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        patch.setattr("zoo.data.howto100m.list_files", None)
+        warnings.simplefilter("error")
+        data = features_in(root)
+        (batch,) = data.train_dataloader()
+    assert sorted(batch["video_id"]) == [stranger, "one"]
+    assert batch["times"][batch["video_id"].index("one"), -1].tolist() == [9 / 4, 10 / 4]  # of ten rows all are taken
+    assert main(["data", "check", "howto100m_features", str(root)]) == 0
+    with pytest.raises(zoo.DataError, match=r"extraction\.json: these are features of i3d_tiny, rows of 256 numbers"):
+        features_in(root, dim=64).setup("fit")
+    with pytest.warns(UserWarning, match=r"extraction\.json: .* at 4 rows a second, and the option rate is 1"):
+        assert features_in(root, rate=1.0).rate == 1
+
+    pack(root, packed := tmp_path / "packed")
+    (again,) = features_in(packed).train_dataloader()
+    assert sorted(again["video_id"]) == [stranger, "one"]
+    assert again["times"][again["video_id"].index("one"), -1].tolist() == [9 / 4, 10 / 4]
+    with pytest.raises(zoo.ZooError, match="holds packed features"):
+        run(model, named, packed, rate=4.0)
+
+
+def features_in(root: Path, dim: int = 256, **options) -> HowTo100MFeatures:
+    spec = VideoSpec(features=FeatureSpec(dim, clips=10, trim=0.0))
+    return HowTo100MFeatures(root, spec, 2, num_workers=0, val_share=0.0, **options)
+
+
+def indexed(folder: Path) -> dict[bytes, int]:
+    return dict(read_index(folder / INDEX).tolist())
 
 
 def test_features_of_something_else_are_not_mixed_in(model, films, tmp_path):

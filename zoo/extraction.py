@@ -2,7 +2,7 @@
 
     OUT/ID.npy              float16 or float32 [T, D], rows in time order (`zoo.methods.extracting`)
     OUT/extraction.json     whose features these are: model, weights, rate, precision
-    OUT/index.csv           video_id,rows
+    OUT/features.index      which videos are there, and their rows (`zoo.data.feature_index`)
     OUT/unreadable.json     {ID: what is wrong with it}
 
 A file is there when it is whole. What a killed run leaves is taken up by the next one, and any number of runs may share

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -24,13 +23,16 @@ from zoo._version import __version__
 from zoo.claims import Claims
 from zoo.clip_index import state_hash
 from zoo.data.feature_files import FeatureFile
+from zoo.data.feature_index import INDEX, write_index
+from zoo.data.feature_settings import ABOUT, read_note
+from zoo.data.feature_shards import MANIFEST
 from zoo.errors import VideoError, ZooError
 from zoo.files import write_whole, writing
 from zoo.methods.base import ZooModule
 
 Precision = Literal["float16", "float32"]
 
-ABOUT, INDEX, UNREADABLE = "extraction.json", "index.csv", "unreadable.json"
+UNREADABLE = "unreadable.json"
 FORMAT = 1
 # What features depend on, and how an error says that it is another.
 _SETTINGS = {
@@ -67,7 +69,8 @@ class FeatureFolder:
         """The folder for a model's features, made if need be.
 
         Raises:
-            ZooError: it holds features of another model or other settings, or some that nothing is known of.
+            ZooError: it holds features of another model or other settings, some that nothing is known of, or packed
+                ones.
             NoPlaceError: it can't be written to.
         """
         if precision not in ("float16", "float32"):
@@ -76,6 +79,8 @@ class FeatureFolder:
         with writing(path / ABOUT):
             path.mkdir(parents=True, exist_ok=True)
             with FileLock(path / ".lock"):  # of runs that begin at once, the first one decides
+                if (path / MANIFEST).exists():  # its index says where in the shards a video is
+                    raise ZooError(f"{path} holds packed features ({MANIFEST}): name another folder.")
                 if (path / ABOUT).exists():
                     _must_match(path, read_settings(path), about)
                 elif stranger := next(path.glob("*.npy"), None):
@@ -148,11 +153,6 @@ class FeatureFolder:
             unknown = sorted(there - rows.keys())
             with ThreadPoolExecutor(_READERS) as readers:
                 counts = {**rows, **dict(zip(unknown, readers.map(self.rows, unknown), strict=True))}
-            lines = io.StringIO()
-            table = csv.writer(lines, lineterminator="\n")
-            table.writerow(("video_id", "rows"))
-            table.writerows((name, counts[name]) for name in sorted(there) if counts[name] is not None)
-            write_whole(self.path / INDEX, lines.getvalue().encode(errors="surrogateescape"))
             earlier = read_unreadable(self.path)
             kept = {name: why for name, why in earlier.items() if name not in videos and name not in there}
             if listed := dict(sorted({**kept, **unreadable}.items())):
@@ -161,6 +161,9 @@ class FeatureFolder:
             else:
                 (self.path / UNREADABLE).unlink(missing_ok=True)
             self.claims.clear()
+            whole = [name for name in sorted(there) if counts[name] is not None]
+            # Last: an index that is older than its folder is taken to be outdated.
+            write_index(self.path, whole, [counts[name] for name in whole])
         return there
 
 
@@ -184,15 +187,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         ZooError: nothing says so.
     """
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ZooError(f"{folder}: there is no {ABOUT}, so these are no features that `zoo extract` made.") from None
-    except (OSError, ValueError) as error:
-        raise ZooError(
-            f"{folder / ABOUT} cannot be read ({error}); restore it, or extract into another folder."
-        ) from error
-    if not isinstance(about, dict) or not _SETTINGS.keys() <= about.keys():
+    if (about := read_note(folder)) is None:
+        raise ZooError(f"{folder}: there is no {ABOUT}, so these are no features that `zoo extract` made.")
+    if not _SETTINGS.keys() <= about.keys():
         raise ZooError(f"{folder / ABOUT} is not what `zoo extract` writes; extract into another folder.")
     return about
 

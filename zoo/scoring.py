@@ -69,10 +69,11 @@ def score_files(
         folder: of features (.npy, also in a folder "features" of it), or where there are none of films, whose features
             the model's extractor makes.
         unreadable: gets what is wrong with each file that cannot be read, by its id.
-        rate: rows of features a second; the model's own default by default.
+        rate: rows of features a second; by default as `zoo extract` noted it beside each file, else 1.
         progress: called with how many files are done and how many there are.
 
     Raises:
+        DataError: of a folder it is noted that its features are of another network.
         ZooError: the model does not score rows; there is neither a file of features nor a film.
     """
     _require_curves(model)
@@ -86,7 +87,7 @@ def score_files(
     for done, path in enumerate(files, 1):
         name = path.relative_to(home).with_suffix("").as_posix()
         try:
-            found = model.predict(path, top=1, **({} if rate is None else {"rate": rate}))
+            found = model.predict(path, top=1, rate=rate)
         except VideoError as error:
             unreadable[name] = str(error)
         else:

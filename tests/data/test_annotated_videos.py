@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -126,6 +128,30 @@ def test_another_video_takes_the_place_of_a_broken_one(root, samples):
     assert {index for index, _ in unreadable} == {4}
     assert all("train4.npy: row " in message and "NaN" in message for _, message in unreadable)
     assert all(torch.isfinite(batch["features"]).all() and 4 not in batch["index"].tolist() for batch in batches)
+
+
+def test_the_rate_is_what_the_extraction_noted(root):
+    beside = root / "features" / "extraction.json"
+    beside.write_text(json.dumps({"rate": 2.0, "dim": DIM, "model": "i3d_tiny"}))
+    for video, said in MANY.items():
+        damage(root, video, rows(0, 2 * int(said["duration"])))
+    for options in ({}, {"features": "features"}, {"rate": 2.0}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            (batch,) = make(root, **options).test_dataloader()
+        assert batch["rate"].tolist() == [2.0] * 3
+    assert next(iter(make(root, spec=spec(pixels=False)).test_dataloader()))["rate"].tolist() == [2.0] * 3
+    assert make(root).check().ok
+    with pytest.warns(UserWarning, match=r"extraction\.json: .* at 2 rows a second, and the option rate is 1:"):
+        assert make(root, rate=1.0).source.rate == 1
+    with pytest.raises(DataError, match=rf"features of i3d_tiny, rows of {DIM} numbers, and the model wants 9"):
+        make(root, spec=spec(dim=9)).setup("test")
+    (root / "features" / "more").mkdir()
+    (root / "features" / "train0.npy").rename(root / "features" / "more" / "train0.npy")
+    assert make(root).source.rate == 2
+    (root / "features" / "more" / beside.name).write_text('{"rate": 3}')
+    with pytest.raises(DataError, match=r"extraction\.json says . rows a second and .*extraction\.json ."):
+        make(root).setup("test")
 
 
 def test_a_trainer_trains_and_validates(root):

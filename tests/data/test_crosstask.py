@@ -90,6 +90,13 @@ def test_columns_of_the_release(root):
         make(root, columns="audio")
 
 
+def test_columns_are_of_what_was_noted(root):
+    (root / "crosstask_features" / "extraction.json").write_text('{"rate": 1, "dim": 3200}')
+    assert len(all_videos(root, spec=spec(dim=1024), columns="i3d").records("val")) == 3
+    with pytest.raises(DataError, match="rows of 3200 numbers, and the model wants 1024"):
+        all_videos(root, spec=spec(dim=1024)).records("val")
+
+
 def test_columns_of_other_features_are_refused(root):
     data = all_videos(root, spec=spec(dim=1024), columns="i3d")
     batch = next(iter(data.test_dataloader()))

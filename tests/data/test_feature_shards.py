@@ -12,6 +12,7 @@ import pytest
 
 from zoo.data import feature_cache, packed_features
 from zoo.data.feature_index import INDEX, as_ids, find_ids, hash_ids, index_folder, read_index, write_index
+from zoo.data.feature_settings import ABOUT
 from zoo.data.feature_shards import MANIFEST, pack
 from zoo.data.packed_features import PackedFeatures
 from zoo.errors import DataError, FetchError, VideoError
@@ -100,6 +101,28 @@ def test_several_processes_pack_the_same(folder, packed, tmp_path):
     found, expected = all_rows(PackedFeatures(tmp_path / "out")), all_rows(PackedFeatures(packed))
     assert list(found) == list(expected)
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_what_is_noted_of_the_extraction_is_packed_along(tmp_path):
+    for name, rate in (("features", 5.0), ("more", 2.0)):
+        (place := tmp_path / "in" / name).mkdir(parents=True)
+        np.save(place / f"{name}.npy", features(1))
+        (place / ABOUT).write_text(json.dumps({"rate": rate, "dim": 4, "model": name}))
+    with pytest.raises(DataError, match=r"features/extraction\.json says 5 rows a second and .*more/ext.* 2"):
+        pack(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "more" / ABOUT).write_text('{"rate": 5, "model": "more"}')
+    with pytest.raises(DataError, match=r"is of features and .* of more; pack the features of one network alone"):
+        pack(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "more" / ABOUT).unlink()
+    pack(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "cache").mkdir()
+    for root in (tmp_path / "out", f"local://{tmp_path}/out"):
+        assert PackedFeatures(root, cache=tmp_path / "cache").settings.rate == 5
+    # Packed anew from features that nothing is known of.
+    said = json.loads((tmp_path / "out" / MANIFEST).read_text())
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps(said | {"lists": []}))
+    (tmp_path / "out" / ABOUT).unlink()
+    assert PackedFeatures(f"local://{tmp_path}/out", cache=tmp_path / "cache").settings.rate is None
 
 
 def test_broken_files_are_left_out_by_name(tmp_path):

@@ -175,6 +175,10 @@ def test_a_folder_of_files_is_enough(root):
     assert len(set(seen)) == len(seen)  # an epoch is every video once
     assert sorted(seen_in_tests(lambda: make(folder))) == list(range(len(data.records("val"))))
     (folder / "x").mkdir()
+    np.save(folder / "x" / "alone.npy", np.ones((20, 3), np.float16))
+    assert make(folder / "x").check().ok  # though none is held out
+    (folder / "x" / "alone.npy").unlink()
+    (folder / "x" / "features.index").unlink()
     with pytest.raises(DataError, match="holds no features"):
         make(folder / "x").records("train")
     with pytest.raises(DataError, match="no such folder"):

@@ -107,7 +107,11 @@ def test_localizes_in_a_file(trained, tmp_path):
     truth = {i.step: (i.start, i.end) for i in record.said.intervals}
     hits = [truth[k][0] < at.seconds < truth[k][1] for k, at in enumerate(found)]
     assert np.mean(hits) > 0.5
-    assert found == net.localize(np.load(record.path), list(record.said.steps))
+    rows = np.load(record.path)
+    assert found == net.localize(rows, list(record.said.steps))
+    np.save(tmp_path / "twice.npy", rows.repeat(2, 0))
+    (tmp_path / "extraction.json").write_text('{"rate": 2.0}')
+    assert net.localize(tmp_path / "twice.npy", list(record.said.steps)) == found
 
 
 def test_refuses_by_name(trained, tmp_path):

@@ -138,11 +138,12 @@ def test_refuses_streams_that_do_not_go():
 def test_reads_actionness_features_from_a_folder_of_their_own(tmp_path):
     """The step model's features at one row a second, actionness at two from another folder, one file missing."""
     steps, actionness = parts(5)
-    both = StepLocalization(steps, actionness, 1.0, actionness_features=str(tmp_path / "other"), actionness_rate=2.0)
+    both = StepLocalization(steps, actionness, 1.0, actionness_features=str(tmp_path / "other"))
     assert both.spec.features.dim == DIM
     data = crosstask(tmp_path / "data", spec=both.spec, batch_size=3)
     data.setup("test")
     (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "extraction.json").write_text('{"rate": 2.0}')
     records = data.records("val")
     for record in records[1:]:
         # Acted on nowhere but in the annotated clips, in their order: actionness alone finds one clip of each step.

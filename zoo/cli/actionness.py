@@ -37,7 +37,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("model", help="a model of actionness, a checkpoint, hf://org/name or a .ckpt file")
     p.add_argument("source", help="a folder of features (.npy) or of films, or NAME=ROOT: a data set's test videos")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help=".csv, or .npz for large collections")
-    p.add_argument("--rate", type=above_zero, help="rows of features a second")
+    p.add_argument("--rate", type=above_zero, help="rows of features a second (as they were extracted, or 1)")
     p.add_argument(
         "--data-option", action="append", default=[], metavar="KEY=VALUE", help="of the data set; repeatable"
     )
@@ -98,7 +98,7 @@ def answer(
         from zoo.visualize.drawing import require_png
 
         require_png(plot)  # before the work, not after it
-    found = model.predict(file, top=top, **({} if rate is None else {"rate": rate}))
+    found = model.predict(file, top=top, rate=rate)
     if plot:
         from zoo.visualize.actionness import draw_curve
 

@@ -25,6 +25,7 @@ from zoo.data.annotated_records import (
 from zoo.data.check import CheckReport, check_records
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.feature_files import FeatureFile, as_float32, require_finite
+from zoo.data.feature_settings import FeatureSettings, agreed_rate, settings_beside
 from zoo.data.intervals import in_words
 from zoo.data.loader import OnceSampler
 from zoo.data.order_sampling import OrderSamples, as_is
@@ -84,7 +85,7 @@ class AnnotatedFeatures(VideoDataModule):
         batch_size: int = 16,
         num_workers: int = 2,
         seed: int = 0,
-        rate: float = 1.0,
+        rate: float | None = None,
         features: str | Path | None = None,
         columns: Columns | None = None,
     ) -> None:
@@ -96,7 +97,7 @@ class AnnotatedFeatures(VideoDataModule):
             batch_size: videos per process and step.
             num_workers: processes that read.
             seed: of the order and of every random draw.
-            rate: rows of features a second; the files do not say it.
+            rate: rows of features a second; by default as `zoo extract` noted it beside them, else 1.
             features: the folder of the features, ID.npy each, in the root or elsewhere.
             columns: those that are taken of each row.
         """
@@ -107,7 +108,7 @@ class AnnotatedFeatures(VideoDataModule):
                 f"{self.name} is served as rows of features, and the model's spec has none. Set spec.features, or take "
                 "a model that has them."
             )
-        if not 0 < rate < float("inf"):
+        if rate is not None and not 0 < rate < float("inf"):
             raise DataError(f"{self.name}: rate is a number of rows a second, above 0; got {rate!r}.")
         self.feature_spec = self.spec.features or FeatureSpec()
         if columns and columns.last - columns.first != self.feature_spec.dim:
@@ -116,8 +117,13 @@ class AnnotatedFeatures(VideoDataModule):
                 f"model wants {self.feature_spec.dim}. Take other columns, or set the model's features.dim."
             )
         self.feature_folder = None if features is None else Path(features).expanduser()
-        self.source = FeatureSource(self.feature_spec.dim, float(rate), columns)
+        self.given_rate, self.columns = None if rate is None else float(rate), columns
         self._annotations: dict[str, Annotations] = {}
+
+    @cached_property
+    def source(self) -> FeatureSource:
+        """What is taken of a file of features."""
+        return FeatureSource(self.feature_spec.dim, agreed_rate(self.given_rate, self._noted), self.columns)
 
     @property
     def tasks(self) -> dict[str, tuple[str, ...]]:
@@ -137,6 +143,8 @@ class AnnotatedFeatures(VideoDataModule):
 
     def find_records(self, split: str) -> tuple[list[AnnotatedRecord], int]:
         said, records = self._said(split), self._find(split)
+        for one in self._noted if self._asked and self.spec.pixels else ():
+            one.require(self.columns.of if self.columns else self.feature_spec.dim)
         remarks = [*said.warnings, *self._probe(records)]
         if said.problems:
             remarks.append(
@@ -241,6 +249,12 @@ class AnnotatedFeatures(VideoDataModule):
                 f"--videos DIR --out {self._home / self.places[0]}`, or say where they are (option features)."
             )
         return files
+
+    @cached_property
+    def _noted(self) -> list[FeatureSettings]:
+        """What is noted of how the features were extracted, beside them."""
+        files = self._files.values() if self._wants_files else ()
+        return [settings_beside(place) for place in dict.fromkeys(path.parent for path in files) or (self._folder,)]
 
     def _find(self, split: str) -> list[AnnotatedRecord]:
         """The videos of a split whose features are there, where they need be."""

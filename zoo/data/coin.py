@@ -50,7 +50,7 @@ class Coin(AnnotatedFeatures):
         batch_size: int = 16,
         num_workers: int = 2,
         seed: int = 0,
-        rate: float = 1.0,
+        rate: float | None = None,
         features: str | Path | None = None,
         region: Literal["video", "roi"] = "video",
         expected: int | None = 2797,
@@ -63,7 +63,7 @@ class Coin(AnnotatedFeatures):
             batch_size: videos per process and step.
             num_workers: processes that read.
             seed: of the order and of every random draw.
-            rate: rows of features a second; the files do not say it.
+            rate: rows of features a second; by default as `zoo extract` noted it beside them, else 1.
             features: the folder of the features, ID.npy each, in the root or elsewhere.
             region: what is looked at, and counted from its beginning on: the ``"video"`` or its region of interest,
                 ``"roi"``. Training on order sees the whole video.

@@ -62,7 +62,7 @@ class CrossTask(AnnotatedFeatures):
         batch_size: int = 16,
         num_workers: int = 2,
         seed: int = 0,
-        rate: float = 1.0,
+        rate: float | None = None,
         features: str | Path | None = None,
         columns: Literal["i3d", "resnet", "vggish"] | None = None,
         split: Literal["random", "release"] = "random",
@@ -78,7 +78,8 @@ class CrossTask(AnnotatedFeatures):
             batch_size: videos per process and step.
             num_workers: processes that read.
             seed: of the order and of every random draw, but for those of the split.
-            rate: rows of features a second; 1 in the release.
+            rate: rows of features a second; by default as `zoo extract` noted it beside them, else 1,
+                as in the release.
             features: the folder of the features, ID.npy each, in the root or elsewhere.
             columns: which of the release's features are taken; None takes a file's rows as they are.
             split: ``"random"``: a quarter of the annotated videos is tested on (688, and 2,062 are trained on), as the

@@ -1,6 +1,7 @@
 """Which videos have features, and how many rows: a note beside them, so that a million files need not be looked for.
 
-    features.index      NumPy's format, a record a video: id (bytes, UTF-8), rows; packed ones also shard, offset
+    features.index      NumPy's format, a record a video: id (bytes, as its file's name), rows; packed ones also
+                        shard, offset
 
 Ids are kept as arrays of bytes; a million of them take some MB and are found by their hashes.
 """
@@ -25,8 +26,13 @@ _RUN = 256  # files that a thread looks at before it is given others
 
 
 def as_ids(names: Iterable[str]) -> np.ndarray:
-    """Names as bytes, ``S`` ``[n]``."""
-    return np.array([name.encode() for name in names] or np.empty(0, "S1"))
+    """Names as bytes, ``S`` ``[n]``; those of files need not be UTF-8."""
+    return np.array([name.encode(errors="surrogateescape") for name in names] or np.empty(0, "S1"))
+
+
+def as_name(name: bytes) -> str:
+    """A name out of `as_ids`."""
+    return name.decode(errors="surrogateescape")
 
 
 def hash_ids(ids: np.ndarray) -> np.ndarray:

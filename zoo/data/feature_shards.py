@@ -4,6 +4,7 @@
       chunk-0-0.bin ...     shards as LitData writes them (its `TemporalArrayLoader`), some 64 MiB each
       index.json            LitData's own, so that its `StreamingDataset` opens the folder too
       features.index        id, rows, shard and offset of every video
+      extraction.json       how the features were extracted, where `zoo extract` noted it
       features.json         what the shards are, with their SHA-256; written last
 
 Videos lie in a random order, so that a run of neighbours is a fair sample. Nothing is pickled: shards hold plain
@@ -30,13 +31,14 @@ import torch
 
 from zoo.data.feature_files import read_features
 from zoo.data.feature_index import write_index
+from zoo.data.feature_settings import ABOUT, agreed_rate, settings_beside
 from zoo.data.json_files import read_json
 from zoo.errors import DataError, VideoError
 from zoo.extras import optional
 from zoo.files import sha256_of, write_whole, writing
 
 MANIFEST = "features.json"
-LISTS = ("HowTo100M_v1.csv",)  # what is packed along, where it lies beside the features
+LISTS = ("HowTo100M_v1.csv", ABOUT)  # what is packed along, where it lies beside the features
 FORMAT, VERSION = "videozoo features", 1
 _PARTS = 16  # shards that a process packs in one go
 
@@ -90,7 +92,7 @@ def pack(
         seed: of the order of the videos.
 
     Raises:
-        DataError: no file, an id twice, rows of different length, or ``out`` is there already.
+        DataError: no file, an id twice, rows of different length or rate, or ``out`` is there already.
         NoPlaceError: the disk refuses.
         ZooError: LitData is not installed.
     """
@@ -101,6 +103,7 @@ def pack(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is there already; give a new folder, or remove it first.")
     files = _find_files(folder)
+    about = _note_of(files)
     order = np.random.default_rng(seed).permutation(len(files))
     files = [files[k] for k in order]
     size = max(sum(os.path.getsize(path) for path in files[:1000]) // min(len(files), 1000), 1)
@@ -118,7 +121,7 @@ def pack(
             parts: Iterator[_Part] = pool.map(_pack_part, jobs)
         else:
             parts = map(_pack_part, jobs)
-        report = _join(parts, partial, folder)
+        report = _join(parts, partial, folder, about)
         partial.chmod(0o777 & ~_umask())
         if out.is_dir():
             out.rmdir()
@@ -150,6 +153,20 @@ def _find_files(folder: Path) -> list[str]:
     if not found:
         raise DataError(f"{folder}: no features (.npy) in it or in the folders below it; `zoo extract` computes them.")
     return list(found.values())
+
+
+def _note_of(files: list[str]) -> Path | None:
+    """What is noted beside the files of how they were extracted, where something is."""
+    noted = [settings_beside(folder) for folder in dict.fromkeys(Path(path).parent for path in files)]
+    known = [one for one in noted if one.rate is not None]
+    agreed_rate(None, noted)
+    for one in known[1:]:
+        if one.model != known[0].model:
+            raise DataError(
+                f"{known[0].path} is of {known[0].model} and {one.path} of {one.model}; pack the features of one "
+                "network alone."
+            )
+    return known[0].path if known else None
 
 
 def _pack_part(job: tuple[list[str], Path, str, int]) -> _Part:
@@ -192,7 +209,7 @@ def _pack_part(job: tuple[list[str], Path, str, int]) -> _Part:
     return _Part(folder, ids, np.array(table, np.int64), index, shards, skipped, dim)
 
 
-def _join(parts: Iterator[_Part], out: Path, source: Path) -> PackReport:
+def _join(parts: Iterator[_Part], out: Path, source: Path, about: Path | None) -> PackReport:
     """Bring the shards of all parts into one folder, and write what is in it."""
     report, ids, tables, shards = PackReport(), [], [], []
     index: dict[str, Any] = {}
@@ -222,9 +239,10 @@ def _join(parts: Iterator[_Part], out: Path, source: Path) -> PackReport:
         shutil.rmtree(folder)
     rows, shard, offset = np.concatenate(tables).T
     dtype = index["config"]["temporal_schema"]["fields"]["features"]["dtype"]
-    lists = [name for name in LISTS if (source / name).is_file()]
+    beside = {name: about if name == ABOUT else source / name for name in LISTS}
+    lists = [name for name, place in beside.items() if place and place.is_file()]
     for name in lists:
-        shutil.copyfile(source / name, out / name)
+        shutil.copyfile(beside[name], out / name)
     write_whole(out / "index.json", json.dumps(index).encode())
     write_index(out, ids, rows, shard=shard, offset=offset)
     report.videos, report.rows = len(ids), int(rows.sum())

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.data.feature_files import FeatureFile, FeatureRows
+from zoo.data.feature_index import as_name
 from zoo.data.listing import place_inside, plain_name
 from zoo.data.loader import UNLABELLED
 from zoo.data.packed_features import PackedFeatures
@@ -66,7 +67,7 @@ class FeatureVideos(Sequence):
         return replace(self, **{name: None if c is None else c[numbers] for name, c in columns.items()})
 
     def name(self, number: int) -> str:
-        return self.ids[number].decode()
+        return as_name(self.ids[number])
 
     def path(self, number: int) -> Path:
         """Where its rows lie.

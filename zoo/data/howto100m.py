@@ -4,6 +4,7 @@
       features/ID.npy        or root/ID.npy: rows of features in time order, see `zoo.data.feature_files`
       HowTo100M_v1.csv       video_id,category_1,category_2,rank,task_id    optional; also with a column path
       features.index         which there are, optional: `zoo data check`, `zoo extract` and `zoo data pack` write it
+      extraction.json        how `zoo extract` made them, optional; both beside the features
 
 or the folder that `zoo data pack` made of these, here or in object storage (`zoo.data.feature_shards`). Without a csv a
 folder of any videos' features will do.
@@ -19,6 +20,7 @@ is drawn, counted, and another is drawn.
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 from zoo.data.check import CheckReport, SplitReport
 from zoo.data.datamodule import VideoDataModule
 from zoo.data.feature_index import INDEX, as_ids, count_rows, find_ids, hash_ids, list_files, read_index, write_index
+from zoo.data.feature_settings import FeatureSettings, agreed_rate, settings_beside
 from zoo.data.feature_videos import FeatureVideos
 from zoo.data.howto100m_lists import VideoTable, read_excluded, read_taxonomy
 from zoo.data.loader import UNLABELLED, ResumableLoader
@@ -62,7 +65,7 @@ class HowTo100MFeatures(VideoDataModule):
         num_workers: int = 2,
         seed: int = 0,
         csv: str | None = None,
-        rate: float = 1.0,
+        rate: float | None = None,
         exclude: str | Sequence[str] = (),
         min_videos: int = 3000,
         val_share: float = 0.01,
@@ -78,7 +81,7 @@ class HowTo100MFeatures(VideoDataModule):
             num_workers: processes that read.
             seed: of every draw.
             csv: the list of videos; HowTo100M_v1.csv in the root by default, where there is one.
-            rate: rows of features a second.
+            rate: rows of features a second; by default as `zoo extract` noted it beside them, else 1.
             exclude: files that name videos to leave out: COIN.json, CrossTask's videos.csv, lists of ids.
             min_videos: drop subcategories with fewer videos; 0 keeps all. Only with a csv.
             val_share: part of the videos that is held out.
@@ -86,14 +89,14 @@ class HowTo100MFeatures(VideoDataModule):
             cache_gb: gigabytes that it may hold.
         """
         super().__init__(root, spec, batch_size, num_workers, seed)
-        if not rate > 0:
+        if rate is not None and not 0 < rate < math.inf:
             raise DataError(f"rate must be above 0 rows of features a second, got {rate!r}.")
         if not 0 <= val_share < 1 or min_videos < 0:
             raise DataError(
                 f"val_share must be at least 0 and below 1, min_videos at least 0, got {val_share!r}, {min_videos!r}."
             )
         self.address, self.cache, self.cache_gb = str(root), cache, cache_gb
-        self.csv, self.rate, self.min_videos, self.val_share = csv, rate, min_videos, val_share
+        self.csv, self.given_rate, self.min_videos, self.val_share = csv, rate, min_videos, val_share
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.held_out = val_share > 0
 
@@ -116,6 +119,11 @@ class HowTo100MFeatures(VideoDataModule):
             )
         return spec
 
+    @cached_property
+    def rate(self) -> float:
+        """Rows a second."""
+        return agreed_rate(self.given_rate, [self._settings])
+
     def setup(self, stage: str) -> None:
         if self.trainer and (self.spec.features is None or not self.spec.pixels):
             raise DataError(
@@ -130,6 +138,7 @@ class HowTo100MFeatures(VideoDataModule):
     def find_records(self, split: str) -> tuple[FeatureVideos, int]:
         if split == "val" and not self.held_out:
             raise DataError(f"{self.name}: val_share is 0, so that no video is held out; set it above 0.")
+        self._settings.require(self._dim)
         videos, there = self._videos
         mine = self._held_out(videos.ids) == (split == "val")
         return videos.take(mine & there), int(mine.sum())
@@ -145,6 +154,7 @@ class HowTo100MFeatures(VideoDataModule):
         """
         listed = self._list(look=True)
         splits = {split: np.flatnonzero(self._held_out(listed.ids) == (split == "val")) for split in self._splits}
+        splits = {split: numbers for split, numbers in splits.items() if len(numbers)}  # one video is not held out
         changed: list[str] = []
         if packed := self._packed:
             rows, broken = self._rows.copy(), {}
@@ -214,6 +224,18 @@ class HowTo100MFeatures(VideoDataModule):
         return PackedFeatures(self.root, self._dim) if is_packed(self.root) else None
 
     @property
+    def _folder(self) -> Path:
+        """Where loose features lie."""
+        if self._packed:  # which also tells where the root is
+            return self.root
+        return self.root / "features" if (self.root / "features").is_dir() else self.root
+
+    @cached_property
+    def _settings(self) -> FeatureSettings:
+        """What is noted of how the features were extracted."""
+        return self._packed.settings if self._packed else settings_beside(self._folder)
+
+    @property
     def _dim(self) -> int | None:
         return self.spec.features.dim if self.spec.features else None
 
@@ -224,10 +246,8 @@ class HowTo100MFeatures(VideoDataModule):
 
     def _list(self, look: bool = False) -> FeatureVideos:
         """The same; ``look``: at the folder, whatever its index says."""
-        packed = self._packed  # first, for it tells where the root is
-        folder = self.root / "features" if (self.root / "features").is_dir() else self.root
-        table = self._table(folder, look)
-        videos = FeatureVideos(table.ids, table.category, folder, self._dim, table.paths, packed)
+        table = self._table(self._folder, look)
+        videos = FeatureVideos(table.ids, table.category, self._folder, self._dim, table.paths, self._packed)
         for path in self.exclude:
             videos = videos.take(find_ids(videos.ids, read_excluded(Path(path).expanduser())) < 0)
         return videos
@@ -253,9 +273,9 @@ class HowTo100MFeatures(VideoDataModule):
         """Ids and rows of the videos that are there; None where nobody noted them."""
         if self._packed:
             return self._packed.ids, self._packed.rows
-        if not (self._listed.folder / INDEX).is_file():
+        place = self._folder / INDEX
+        if not place.is_file():
             return None
-        place = self._listed.folder / INDEX
         if place.parent.stat().st_mtime > place.stat().st_mtime + _STALE:
             warnings.warn(
                 f"{place}: files came or went since it was written; `zoo data check {self.name} {self.root}` "

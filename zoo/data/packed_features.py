@@ -21,7 +21,8 @@ import numpy as np
 
 from zoo.data.feature_cache import RemoteFolder
 from zoo.data.feature_files import FeatureHeader, FeatureRows
-from zoo.data.feature_index import INDEX, read_index
+from zoo.data.feature_index import INDEX, as_name, read_index
+from zoo.data.feature_settings import ABOUT, FeatureSettings, settings_beside
 from zoo.data.feature_shards import FORMAT, LISTS, MANIFEST, VERSION, Shard
 from zoo.data.json_files import read_json
 from zoo.errors import DataError, VideoError
@@ -50,6 +51,7 @@ class PackedFeatures:
         shards: the files.
         skipped: what was wrong with videos that were not packed, by id.
         root: where `features.json` lies on this machine.
+        settings: what is noted of how they were extracted.
 
     Raises:
         DataError: no packed features, not whole, or not of this kind.
@@ -73,6 +75,9 @@ class PackedFeatures:
             self._bring(name)
         self.shards = [Shard(s["file"], s["bytes"], s["sha256"]) for s in said["shards"]]
         self.skipped: dict[str, str] = said["skipped"]
+        # What the cache has may be of what was packed there before.
+        here = self.remote is None or ABOUT in said["lists"]
+        self.settings = settings_beside(self.root) if here else FeatureSettings()
         self.dim, self.dtype = said["dim"], np.dtype(said["dtype"])
         self.require(dim)
         table = read_index(self.root / INDEX, ("rows", "shard", "offset"))
@@ -92,7 +97,7 @@ class PackedFeatures:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def name(self, number: int) -> str:
-        return self.ids[number].decode()
+        return as_name(self.ids[number])
 
     def require(self, dim: int | None) -> None:
         """Refuse features of another network.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.feature_files import read_features
+from zoo.data.feature_settings import rate_of, settings_beside
 from zoo.errors import DataError, VideoError, ZooError
 from zoo.methods.base import Recipe, ScoredModule, ZooModule
 from zoo.metrics.actionness import ActionnessScore
@@ -120,7 +121,7 @@ class ActionnessModel(ScoredModule):
         source: str | os.PathLike | np.ndarray | Tensor,
         top: int = 20,
         *,
-        rate: float = 1.0,
+        rate: float | None = None,
         extractor: ZooModule | None = None,
     ) -> Curve:
         """How much is done in a video over time, and the intervals in which something is.
@@ -129,14 +130,16 @@ class ActionnessModel(ScoredModule):
             source: a file of features (.npy) or the features, ``[T, D]``; or a video, whose features the extractor
                 computes. Weights score the features of the network that they were trained on, and no others.
             top: proposals.
-            rate: rows of features a second.
+            rate: rows of features a second; by default as `zoo extract` noted it beside the file, else 1.
             extractor: the network of the features; by default the one that the model names, which `zoo.load` brings.
 
         Raises:
             zoo.VideoError: the file cannot be read.
+            zoo.DataError: of the file it is noted that its features are of another network.
             zoo.ZooError: features of another width, or with values that are not finite.
         """
         name = str(source) if isinstance(source, (str, os.PathLike)) else "features"
+        rate = rate_of(source, rate)
         rows = torch.as_tensor(self._rows(source, rate, extractor), dtype=torch.float32, device=self.device)
         dim = self.spec.features.dim
         if rows.ndim != 2 or rows.shape[1] != dim or not len(rows):
@@ -154,6 +157,7 @@ class ActionnessModel(ScoredModule):
         if not isinstance(source, (str, os.PathLike)):
             return source
         if Path(source).suffix == ".npy":
+            settings_beside(Path(source).parent).require(self.spec.features.dim)
             return read_features(source, self.spec.features.dim)
         return self.extract(source, rate, extractor)
 

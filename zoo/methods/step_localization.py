@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from zoo.data.feature_files import feature_path, read_features
+from zoo.data.feature_settings import checked_rate, rate_of
 from zoo.errors import VideoError, ZooError
 from zoo.methods.base import ZooModule
-from zoo.methods.step_models import Located, Rows, StepModel, StepVideo, checked_rate, per_second
+from zoo.methods.step_models import Located, Rows, StepModel, StepVideo, per_second
 from zoo.metrics.steps import StepRecall
 from zoo.networks.alignment import combine
 from zoo.registry import create, register
@@ -53,7 +54,7 @@ class StepLocalization(StepModel):
         alpha: float = 0.8,
         *,
         actionness_features: str | None = None,
-        actionness_rate: float = 1.0,
+        actionness_rate: float | None = None,
     ) -> None:
         """
         Args:
@@ -61,11 +62,11 @@ class StepLocalization(StepModel):
             actionness: rows of features to a score each; may be None with alpha 0.
             alpha: share of actionness.
             actionness_features: folder of the rows for actionness, ID.npy each; by default they are in the data's.
-            actionness_rate: rows a second there.
+            actionness_rate: rows a second there; by default as `zoo extract` noted it beside them, else 1.
         """
         super().__init__(VideoSpec(frames=1, stride=1, features=FeatureSpec(dim=1, samples="videos")))
         self.actionness_features = None if actionness_features is None else Path(actionness_features).expanduser()
-        self.actionness_rate = checked_rate(actionness_rate)
+        self.actionness_rate = None if actionness_rate is None else checked_rate(actionness_rate)
         self.alpha = float(alpha)
         self.take(*(stream for stream in (steps, actionness) if stream is not None))
         self.untrainable = self.untrainable.format(" and ".join(stream.name for stream in self.streams.values()))
@@ -149,7 +150,7 @@ class StepLocalization(StepModel):
             return video.features
         path = feature_path(self.actionness_features, video.video_id)
         rows = torch.from_numpy(read_features(path, self.widths[1])).to(video.features)
-        return self._joined(video.features, per_second(rows, self.actionness_rate), str(path))
+        return self._joined(video.features, per_second(rows, rate_of(path, self.actionness_rate)), str(path))
 
     def _joined(self, own: Tensor, other: Tensor, where: str) -> Tensor:
         """The clips of both streams side by side, ``[T, D + D']``; the last one stands for a few that are missing.
@@ -171,7 +172,7 @@ class StepLocalization(StepModel):
         steps: Sequence[str],
         *,
         task: str = "",
-        rate: float = 1.0,
+        rate: float | None = None,
         actionness: Rows | None = None,
         actionness_rate: float | None = None,
         alpha: float | None = None,
@@ -182,9 +183,9 @@ class StepLocalization(StepModel):
             features: rows of the video, ``[T, D]``, or a ``.npy`` file of them.
             steps: names of the steps, in the order that they come in.
             task: the task's key, for models that know tasks apart.
-            rate: rows a second.
+            rate: rows a second; by default as `zoo extract` noted it beside the file, else 1.
             actionness: rows for actionness, where they are others and ``features`` does not hold both.
-            actionness_rate: rows of those a second; the model's own by default.
+            actionness_rate: rows of those a second; the model's own by default, else as ``rate``.
             alpha: share of actionness; the model's own by default.
 
         Raises:
@@ -196,9 +197,9 @@ class StepLocalization(StepModel):
         try:
             apart = own != other
             dims = ([own] if actionness is not None or not self.alpha or not apart else []) + [own + other] * apart
-            clips = per_second(self.rows(features, *dims), checked_rate(rate))
+            clips = per_second(self.rows(features, *dims), rate_of(features, rate))
             if actionness is not None and self.alpha:
-                rate = checked_rate(self.actionness_rate if actionness_rate is None else actionness_rate)
+                rate = rate_of(actionness, self.actionness_rate if actionness_rate is None else actionness_rate)
                 clips = self._joined(clips, per_second(self.rows(actionness, other), rate), "actionness")
             where = str(features) if isinstance(features, (str, os.PathLike)) else "the video"
             return self._located(clips, steps, task, where)
@@ -226,7 +227,7 @@ def step_localization(
     step_options: dict[str, Any] | None = None,
     actionness_options: dict[str, Any] | None = None,
     actionness_features: str | None = None,
-    actionness_rate: float = 1.0,
+    actionness_rate: float | None = None,
 ) -> StepLocalization:
     """A task's steps in a video, by a model of steps and by actionness together (Eq. 4).
 
@@ -237,7 +238,7 @@ def step_localization(
         step_options: arguments of the first one's builder.
         actionness_options: arguments of the second one's builder.
         actionness_features: folder of the features for actionness, where the data's are for steps alone.
-        actionness_rate: rows of those a second.
+        actionness_rate: rows of those a second; by default as `zoo extract` noted it beside them, else 1.
     """
     return StepLocalization(
         create(steps, **(step_options or {})),

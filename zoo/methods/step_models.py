@@ -19,6 +19,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from zoo.data.feature_files import read_features
+from zoo.data.feature_settings import rate_of
 from zoo.errors import DataError, VideoError, ZooError
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.steps import StepRecall
@@ -212,20 +213,22 @@ class StepModel(ScoredModule):
         return found
 
     @torch.inference_mode()
-    def localize(self, features: Rows, steps: Sequence[str], *, task: str = "", rate: float = 1.0) -> list[Located]:
+    def localize(
+        self, features: Rows, steps: Sequence[str], *, task: str = "", rate: float | None = None
+    ) -> list[Located]:
         """Where the steps of a task are in a video: `Located` of each, in their order.
 
         Args:
             features: rows of the video, ``[T, D]``, or a ``.npy`` file of them.
             steps: names of the steps, in the order that they come in.
             task: the task's key, for models that know tasks apart.
-            rate: rows a second.
+            rate: rows a second; by default as `zoo extract` noted it beside the file, else 1.
 
         Raises:
             ZooError: the rows are not what the model takes, or fewer than steps; no steps, or unknown words in them.
             VideoError: the file is broken.
         """
-        clips = per_second(self.rows(features, self.spec.features.dim), checked_rate(rate))
+        clips = per_second(self.rows(features, self.spec.features.dim), rate_of(features, rate))
         return self._located(clips, steps, task, _place(features))
 
     def _located(self, clips: Tensor, steps: Sequence[str], task: str, where: str) -> list[Located]:
@@ -253,13 +256,6 @@ class StepModel(ScoredModule):
         if not (finite := rows.isfinite().all(1)).all():
             raise ZooError(f"row {int(finite.logical_not().nonzero()[0])} of the features holds NaN or infinity.")
         return rows
-
-
-def checked_rate(rate: float) -> float:
-    """Rows a second, refused unless above zero."""
-    if not (rate > 0 and np.isfinite(rate)):
-        raise ZooError(f"rate is rows of features a second, above 0; got {rate!r}.")
-    return float(rate)
 
 
 def _place(features: Rows) -> str:
