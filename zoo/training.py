@@ -10,6 +10,7 @@ Names become class paths before Lightning sees them, so a saved ``config.yaml`` 
 from __future__ import annotations
 
 import inspect
+import sys
 import warnings
 from typing import Any
 
@@ -22,6 +23,8 @@ from zoo import registry
 from zoo.data.catalog import DATA_SETS, datamodule_class
 from zoo.errors import DataError, UnknownNameError, ZooError
 from zoo.hub.manifest import manifest
+
+_NAMED = 5  # videos that cannot be read are named as far as this
 
 
 class ZooCLI(LightningCLI):
@@ -71,6 +74,23 @@ class ZooCLI(LightningCLI):
             )
 
     before_test = before_validate
+
+    def after_fit(self) -> None:
+        """Name the videos that could not be read."""
+        messages = list(getattr(self.datamodule, "unreadable", {}).values())
+        for message in messages[:_NAMED] if self.trainer.is_global_zero else ():
+            print(f"zoo: {message}", file=sys.stderr)
+        if len(messages) > _NAMED and self.trainer.is_global_zero:
+            print(f"zoo: and {len(messages) - _NAMED} more videos that cannot be read", file=sys.stderr)
+
+    def after_validate(self) -> None:
+        """The same; the score of no video at all is an error, for it would look like a result."""
+        self.after_fit()
+        prefix = "val_" if self.subcommand == "validate" else ""
+        if not float(self.trainer.callback_metrics.get(f"{prefix}videos", 1)):
+            raise DataError(f"{self.datamodule.name} in {self.datamodule.root}: none of the videos could be scored.")
+
+    after_test = after_validate
 
     def _named(self) -> str:
         return getattr(self.model, "name", "") or type(self.model).__name__

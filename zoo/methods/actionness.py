@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ExponentialLR
-from torchmetrics import MeanMetric
 
 from zoo.errors import DataError, ZooError
 from zoo.methods.actionness_curves import ActionnessModel
 from zoo.methods.base import Recipe, ZooModule
 from zoo.methods.extracting import extract
 from zoo.metrics.actionness import ActionnessScore
+from zoo.metrics.order import OrderAccuracy
 from zoo.networks.grouping import Normalize
 from zoo.registry import register
 from zoo.spec import FeatureSpec, VideoSpec
@@ -111,7 +111,7 @@ class Actionness(ActionnessModel):
         if objective == "order":
             self.actionness.bias.requires_grad_(False)
             self.order = nn.Linear(spec.features.dim, 1, bias=False)
-        self.agreement = MeanMetric()
+        self.agreement = OrderAccuracy()
 
     @staticmethod
     def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,18 +141,12 @@ class Actionness(ActionnessModel):
         if self.objective == "labels":
             raise DataError(f"{self.name} learns from labels, and this data has none: take coin or crosstask.")
         score = self.order_scores(batch["features"])
-        self.agreement.update((score > 0) == (batch["label"] > 0))
+        self.agreement.update((score > 0) == (batch["label"] > 0), batch["index"])
         return None
 
     def _report(self, metric: ActionnessScore, prefix: str) -> None:
-        """Of videos without annotations, the percentage of samples whose order was told; else the metric."""
-        if self.agreement.update_called:
-            count = torch.tensor(float(self.agreement.weight), device=self.device)
-            values = {"order_accuracy": 100 * self.agreement.compute(), "videos": count}
-            self.agreement.reset()
-            self.log_dict({f"{prefix}{k}": v for k, v in values.items()}, prog_bar=bool(prefix), sync_dist=True)
-        else:
-            super()._report(metric, prefix)
+        """Of videos without annotations, how often their order was told; else the metric."""
+        super()._report(self.agreement if self.agreement.update_called else metric, prefix)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam; the rate times 0.9 after every epoch."""

@@ -51,10 +51,15 @@ class SandboxCoin(Rendered, Coin):
     folder = f"coin-{RECIPE}"
 
     def __init__(
-        self, root: str | Path | None = None, spec: VideoSpec | None = None, batch_size: int = 16, **options: Any
+        self,
+        root: str | Path | None = None,
+        spec: VideoSpec | None = None,
+        batch_size: int = 16,
+        expected: int | None = COIN_TESTING,
+        **options: Any,
     ) -> None:
         """As `Coin`; ``root=None`` renders into the user's cache on first use."""
-        super().__init__(root, spec, batch_size, **{"expected": COIN_TESTING, **options})
+        super().__init__(root, spec, batch_size, expected=expected, **options)
 
     def render(self, *, training: bool) -> None:
         render_coin(self.root, training=COIN_TRAINING if training else 0)
@@ -67,10 +72,15 @@ class SandboxCrossTask(Rendered, CrossTask):
     folder = f"crosstask-{RECIPE}"
 
     def __init__(
-        self, root: str | Path | None = None, spec: VideoSpec | None = None, batch_size: int = 16, **options: Any
+        self,
+        root: str | Path | None = None,
+        spec: VideoSpec | None = None,
+        batch_size: int = 16,
+        expected: int | None = CROSSTASK,
+        **options: Any,
     ) -> None:
         """As `CrossTask`; ``root=None`` renders into the user's cache on first use."""
-        super().__init__(root, spec, batch_size, **{"expected": CROSSTASK, **options})
+        super().__init__(root, spec, batch_size, expected=expected, **options)
 
     def render(self, *, training: bool) -> None:
         render_crosstask(self.root)
