@@ -223,7 +223,7 @@ def test_howto100m_is_drawn_by_subcategory_and_has_what_was_drawn(roots):
     for place in range(10):
         rows = scenario("howto100m", int(batch["index"][place]), SEED)[0]
         assert batch["video_id"][place] == describe(SEED, "howto100m", int(batch["index"][place])).name
-        first, last = batch["times"][place, 0].int().tolist()
+        first, last = batch["times"][place, 0].astype(int).tolist()
         seen = batch["features"][place, 0 if batch["label"][place] else -1]
         assert torch.allclose(seen, torch.from_numpy(rows[first:last]).float().mean(0), atol=1e-5)
     samples = data.train_dataloader().dataset
