@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 import zoo
 from tests.goldens import load
 from tests.hub_server import HubServer, Plain
+from zoo.data.narrated_loader import collate_narrated
 from zoo.errors import WeightsError, ZooError
 from zoo.files import cache_root
 from zoo.hub.weights import load_strict
@@ -28,6 +33,18 @@ def test_the_loss_and_its_gradients():
     case.check("grad_video", video.grad)
     case.check("grad_text", text.grad)
     case.assert_complete()
+
+
+def test_the_loss_of_long_embeddings_is_finite_in_half_precision(model):
+    """Their dot products are not: 200 x 200 x 64 is more than 65504."""
+    clips = torch.randint(0, 256, (2, *model.input_shape()), dtype=torch.uint8)
+    for head in (model.video.fc, model.text.fc2):
+        torch.nn.init.constant_(head.bias, 200.0)
+    model.trainer = pl.Trainer(accelerator="cpu", logger=False)
+    model.log = lambda *args, **more: None
+    with torch.autocast("cpu", torch.float16):
+        loss = model.training_step({"clips": clips, "captions": [["cut"], ["pour"]]}, 0)
+    assert loss.isfinite()
 
 
 @pytest.fixture
@@ -94,6 +111,35 @@ def test_a_dictionary_comes_from_text_alone(tmp_path):
         words.learn(["cut", "pour"])
 
 
+def test_a_dictionary_that_lies_about_its_length_is_refused(tmp_path):
+    with open(tmp_path / "huge.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<U64", "fortran_order": False, "shape": (10**13,)})
+    with pytest.raises(WeightsError, match=r"huge.npy cannot be read as a dictionary"):
+        Dictionary.read(tmp_path / "huge.npy")
+    np.save(tmp_path / "half.npy", np.array(["cut", "\ud800"]))  # half a pair of UTF-16
+    assert len(Dictionary.read(tmp_path / "half.npy")) == 2
+
+
+def test_it_reads_where_it_was_loaded_in_inference_mode(model):
+    expected = model.encode_text(["pour milk"])
+    with torch.inference_mode():
+        other = zoo.create("s3d_milnce_tiny", num_words=5)
+        load_strict(other, model.state_dict())
+        assert torch.equal(other.eval().encode_text(["pour milk"]), expected)
+
+
+def test_the_most_frequent_words_are_learned_where_not_all_fit():
+    class Said:
+        def vocabulary(self, most=None):
+            return ["cut", "pour", "stir", "bake", "milk", "tea"][:most]
+
+    model = zoo.create("s3d_milnce_tiny", num_words=5)
+    model.trainer = pl.Trainer(accelerator="cpu", logger=False)
+    model.trainer.datamodule = Said()
+    model.on_fit_start()
+    assert list(model.words.numbers) == ["cut", "pour", "stir", "bake"]
+
+
 def test_a_word_that_is_too_long_keeps_its_number():
     words = Dictionary(3)
     words.learn(["cut", "x" * (LETTERS + 1), "œuf"])
@@ -111,6 +157,38 @@ def test_retrieval_counts_a_clip_once_and_ties_against_it():
     blind.update(torch.ones(20, 2), torch.ones(20, 2), torch.arange(20))
     assert blind.compute()["recall_10"] == 0
     assert blind.compute()["median_rank"] == 20
+
+
+def test_the_median_of_an_even_number_lies_between_the_middle_two():
+    metric = TextToClip()
+    clips = torch.eye(4)
+    metric.update(clips, torch.stack([clips[0], clips[1], clips[3], clips[1]]), torch.arange(4))  # ranks 1, 1, 4, 4
+    assert metric.compute()["median_rank"] == 2.5
+
+
+def _one_of_two(rank: int, folder: Path, model: MilNce, batches: list[dict]) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    metric = TextToClip()
+    with torch.no_grad():
+        model._score(batches[rank], metric)
+    torch.save(metric.compute(), folder / f"found.{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_a_process_that_can_read_no_video_does_not_stop_the_other(model, tmp_path):
+    samples = [
+        {"clips": torch.full(model.input_shape(), 60 * n, dtype=torch.uint8), "captions": ["cut"], "times": (0, 1)}
+        | {"index": n, "unreadable": []}
+        for n in range(2)
+    ]
+    batches = [collate_narrated(samples), collate_narrated([{"index": 2, "unreadable": [(2, "broken")]}])]
+    mp.spawn(_one_of_two, (tmp_path, model, batches), nprocs=2)
+    alone = TextToClip()
+    with torch.no_grad():
+        model._score(batches[0], alone)
+    for rank in range(2):
+        assert torch.load(tmp_path / f"found.{rank}") == alone.compute()
 
 
 FOLDER = "/cluster-willow/amiech/howto100m"

@@ -184,7 +184,10 @@ class MilNce(ScoredModule):
             zoo.ZooError: there is nothing to choose from, or no dictionary.
         """
         if isinstance(texts, str) or not len(texts):
-            raise ZooError(f"{self.name} chooses among sentences: texts=['pour the milk', 'cut the bread'].")
+            raise ZooError(
+                f"{self.name} chooses among sentences: give it texts=['pour the milk', 'cut the bread'], on the "
+                "command line --text."
+            )
         was_training, _ = self.training, self.eval()
         try:
             clips = self.normalize(test_views(video, self.spec, None).to(self.device))
@@ -195,7 +198,7 @@ class MilNce(ScoredModule):
         return [Sentence(texts[n], float(scores[n])) for n in order]
 
     def on_fit_start(self) -> None:
-        """Learn the words of the data's narration where none are known yet."""
+        """Learn the words of the data's narration where none are known yet: the most frequent, as many as fit."""
         super().on_fit_start()
         if not self.words.numbers:
             data = self.trainer.datamodule
@@ -203,21 +206,25 @@ class MilNce(ScoredModule):
                 raise DataError(
                     f"{self.name} learns from narrated videos, and this data says nothing: --data howto100m."
                 )
-            self.words.learn(data.vocabulary())
+            self.words.learn(data.vocabulary(self.words.room))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         video = self(self.normalize(batch["clips"]))
         text = self.encode_text([sentence for candidates in batch["captions"] for sentence in candidates])
         if self.trainer.world_size > 1:  # every process's clips are negatives of every other's
             video, text = (self.all_gather(x, sync_grads=True).flatten(0, 1) for x in (video, text))
-        loss = milnce_loss(video, text)
+        with torch.autocast(self.device.type, enabled=False):  # dot products of embeddings outgrow half precision
+            loss = milnce_loss(video.float(), text.float())
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch["clips"]))
         return loss
 
     def _score(self, batch: dict[str, Any], metric: TextToClip) -> None:
-        if len(batch["clips"]):
-            text = self.encode_text([candidates[0] for candidates in batch["captions"]])
-            metric.update(self(self.normalize(batch["clips"])), text, batch["index"])
+        if not len(batch["clips"]):  # a process that could read nothing takes part in the gather all the same
+            nothing = torch.empty(0, self.video.fc.out_features, device=self.device)
+            metric.update(nothing, nothing, batch["index"])
+            return
+        text = self.encode_text([candidates[0] for candidates in batch["captions"]])
+        metric.update(self(self.normalize(batch["clips"])), text, batch["index"])
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam with a warm-up and a cosine."""

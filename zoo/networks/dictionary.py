@@ -29,9 +29,15 @@ class Dictionary(nn.Module):
         self.register_buffer("letters", torch.zeros(words, LETTERS, dtype=torch.uint8))
 
     @property
+    def room(self) -> int:
+        """How many words it can know."""
+        return len(self.letters)
+
+    @property
     def numbers(self) -> dict[str, int]:
         """Word to number, from 1."""
-        key = (self.letters.data_ptr(), self.letters._version)
+        # What is made in inference mode counts no versions, and nobody is to change it.
+        key = (self.letters.data_ptr(), None if self.letters.is_inference() else self.letters._version)
         if getattr(self, "_key", None) != key:  # it is looked up for every batch, and changes with the weights
             self._key, self._numbers = key, {word: n for n, word in enumerate(self._words(), 1) if word}
         return self._numbers
@@ -72,7 +78,7 @@ class Dictionary(nn.Module):
         """
         try:
             words = np.load(Path(path), allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, MemoryError) as error:
             raise WeightsError(f"{path} cannot be read as a dictionary ({error}); it is a .npy of texts.") from error
         if not isinstance(words, np.ndarray) or words.ndim != 1 or words.dtype.kind not in "US":
             raise WeightsError(f"{path} is no dictionary: an array of texts is wanted, one dimension long.")
@@ -83,7 +89,7 @@ def encode(words: Sequence[str]) -> Tensor:
     """Words as UTF-8, filled up with zeros, uint8 ``[N, LETTERS]``; one that is too long is left empty."""
     rows = np.zeros((len(words), LETTERS), np.uint8)
     for row, word in zip(rows, words, strict=True):
-        letters = word.encode()
+        letters = word.encode(errors="replace")
         if len(letters) <= LETTERS:
             row[: len(letters)] = np.frombuffer(letters, np.uint8)
     return torch.from_numpy(rows)
