@@ -254,11 +254,13 @@ def _from_streams(model: str, weights: Sequence[str | Path], arguments: dict[str
         wanted = f"has {len(streams)} streams ({', '.join(streams)})" if streams else "takes one set of weights"
         raise WeightsError(f"{len(weights)} sets of weights were given, and {model} {wanted}.")
     filled = []
-    for stream, own in zip(streams.values(), weights, strict=True):
+    for (role, stream), own in zip(streams.items(), weights, strict=True):
         if str(own) in manifest() and (theirs := manifest()[str(own)].model) != stream.name:
             raise WeightsError(f"{own} are weights of {theirs}, and this stream of {model} is a {stream.name}.")
         # What nobody asked for is as the stream's weights have it, such as the number of classes.
-        filled.append(load(stream.name, own, **{k: v for k, v in stream.arguments.items() if k in arguments}))
+        asked = {k: v for k, v in stream.arguments.items() if k in arguments}
+        asked |= arguments.get(module.stream_options.get(role)) or {}
+        filled.append(load(stream.name, own, **asked))
     module.take(*filled)
     return module.eval()
 

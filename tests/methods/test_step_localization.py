@@ -105,6 +105,18 @@ def test_streams_share_rows_of_one_width_and_split_others():
         both.localize(rows, STEPS, alpha=1.1)
 
 
+def test_what_a_stream_is_built_with_stays_when_its_weights_are_loaded(tmp_path):
+    steps, _ = parts()
+    save_weights(
+        tmp_path / "steps.safetensors", steps.state_dict(), {"model": steps.name, "arguments": steps.arguments}
+    )
+    both = zoo.load(
+        "step_localization_tiny", weights=[tmp_path / "steps.safetensors"], alpha=0, step_options={"penalty": 7.0}
+    )
+    assert both.steps.penalty == 7
+    assert both.steps.vocabulary == tuple(WORDS)
+
+
 def test_loads_a_model_of_its_own_into_each_stream(tmp_path):
     steps, actionness = parts()
     for name, model in (("steps", steps), ("actionness", actionness)):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -90,6 +90,7 @@ class ZooModule(pl.LightningModule):
     default_weights: str | tuple[str, ...] | None = None
     untrainable: str = "has nothing to learn; `zoo test` measures it as it is"  # said of one without a training step
     loader: Callable[[str], ZooModule] | None = None  # `zoo.load`, for those that need another model at hand
+    stream_options: ClassVar[Mapping[str, str]] = {}  # the builder's argument that holds each stream's own
     image_backbone: str | None = None  # timm's name of the image network whose ImageNet weights it can start from
 
     def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class StepLocalization(StepModel):
     """
 
     starts_from_files = True
+    stream_options: ClassVar = {"steps": "step_options", "actionness": "actionness_options"}
     untrainable = "has streams that are trained apart: zoo fit --model {}"
     wanted_rows = (
         "Where the step model and that of actionness see other features, a row holds the first one's and then the "
