@@ -25,7 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 from torch.optim.lr_scheduler import ExponentialLR
 
-from zoo.errors import DataError, ZooError
+from zoo.errors import ZooError
 from zoo.methods.actionness_curves import ActionnessModel
 from zoo.methods.base import Recipe, ZooModule
 from zoo.methods.extracting import extract
@@ -112,6 +112,7 @@ class Actionness(ActionnessModel):
             self.actionness.bias.requires_grad_(False)
             self.order = nn.Linear(spec.features.dim, 1, bias=False)
         self.agreement = OrderAccuracy()
+        self._loaded: tuple[ZooModule, ...] = ()  # the extractor, once it was wanted; in a tuple it is no part of this
 
     @staticmethod
     def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,10 +137,8 @@ class Actionness(ActionnessModel):
         return loss
 
     def _score(self, batch: dict[str, Any], metric: ActionnessScore) -> None:
-        if "intervals" in batch:
+        if "intervals" in batch or self.objective == "labels":
             return super()._score(batch, metric)
-        if self.objective == "labels":
-            raise DataError(f"{self.name} learns from labels, and this data has none: take coin or crosstask.")
         score = self.order_scores(batch["features"])
         self.agreement.update((score > 0) == (batch["label"] > 0), batch["index"])
         return None
@@ -163,7 +162,10 @@ class Actionness(ActionnessModel):
                     f"{self.name} scores features of {self.extractor}; give them as a .npy file, or the network: "
                     f"predict(video, extractor=zoo.load({self.extractor!r}))."
                 )
-            extractor = self.loader(self.extractor).to(self.device)
+            if not self._loaded:
+                with torch.inference_mode(False):
+                    self._loaded = (self.loader(self.extractor),)
+            extractor = self._loaded[0].to(self.device)
         return extract(extractor, video, rate=rate)
 
 

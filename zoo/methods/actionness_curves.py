@@ -100,9 +100,13 @@ class ActionnessModel(ScoredModule):
 
     def curve(self, batch: dict[str, Any], video: int, rows: slice) -> tuple[Tensor, float]:
         """Scores of a video of an evaluation batch, float32 ``[T]``, and how many there are a second."""
-        return self(batch["features"][rows]).float(), float(batch["rate"][video])
+        return self(self.normalize(batch["features"][rows])).float(), float(batch["rate"][video])
 
     def _score(self, batch: dict[str, Any], metric: ActionnessScore) -> None:
+        if "intervals" not in batch:
+            raise DataError(
+                f"{self.name} is scored by what is annotated, and in this data nothing is: take coin or crosstask."
+            )
         start = 0
         for video, count in enumerate(batch["lengths"].tolist()):
             scores, rate = self.curve(batch, video, slice(start, start + count))
@@ -147,7 +151,7 @@ class ActionnessModel(ScoredModule):
         if not rows.isfinite().all():
             first = int((~rows.isfinite()).any(1).int().argmax())
             raise ZooError(f"{name}: row {first} is not finite; extract it again.")
-        scores = self(rows).float().cpu().numpy()
+        scores = self(self.normalize(rows)).float().cpu().numpy()
         starts = np.arange(len(scores)) / rate
         duration = len(scores) / rate
         found = [Proposal(*map(float, row)) for row in proposals(scores, duration, normalize=self.curves)[:top]]
