@@ -105,6 +105,7 @@ def test_an_npz_that_is_something_else_is_refused(tmp_path):
     for change, words in [
         ({"video_id": objects}, "no npz file of"),  # would be unpickled
         ({"rows": good["rows"] + 1}, "do not fit together"),
+        ({"rows": good["rows"] + [2**62, 2**62, 2**63 - 2**63]}, "do not fit together"),
         ({"times": good["times"][:, :1]}, "do not fit together"),
         ({"score": np.full(12, np.nan)}, "-dQw_9aB has a time or a score that is not finite"),
         ({"video_id": np.array(["a", "b", "a"])}, "a video comes twice"),
@@ -114,6 +115,9 @@ def test_an_npz_that_is_something_else_is_refused(tmp_path):
             read_scores(path)
     np.savez(path, score=good["score"])
     with pytest.raises(DataError, match="video_id"):
+        read_scores(path)
+    np.savez_compressed(path, **{**good, "score": np.zeros(2**24, np.float32)})
+    with pytest.raises(DataError, match="bytes would unpack to 67"):
         read_scores(path)
     write_scores(path, several())
     path.write_bytes(path.read_bytes()[:-40])

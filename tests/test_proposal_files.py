@@ -55,6 +55,7 @@ def test_what_cannot_be_written_says_so_and_leaves_nothing(tmp_path):
         ({"results": {"v": [{"segment": ["0", 1], "score": 1}]}}, "proposal 0 of v is no"),
         ({"results": {"v": [{"segment": [1, 0], "score": 1}]}}, "proposal 0 of v: .* is no interval"),
         ({"results": {"v": [{"segment": [0, 1], "score": float("nan")}]}}, "proposal 0 of v: .* finite score"),
+        ({"results": {"v": [{"segment": [0, 10**400], "score": 1}]}}, "proposal 0 of v: .* finite score"),
     ],
 )
 def test_a_file_that_is_something_else_is_refused(content, words, tmp_path):

@@ -26,7 +26,7 @@ import numpy as np
 
 from zoo.data.howto100m_lists import read_taxonomy
 from zoo.errors import DataError, ZooError
-from zoo.files import writing
+from zoo.files import require_modest, writing
 from zoo.methods.actionness_curves import Curve
 
 _COLUMNS = ("video_id", "start", "end", "score")
@@ -258,6 +258,7 @@ def _numbers(path: Path, name: str, rows: list[tuple[str, ...]]) -> np.ndarray:
 def _read_npz(path: Path) -> Iterator[tuple[str, Curve]]:
     try:
         with np.load(path, allow_pickle=False) as held:
+            require_modest(held.zip)
             arrays = {name: held[name] for name in _ARRAYS}
     except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise DataError(f"{path} is no npz file of {', '.join(_ARRAYS)} ({error}).") from None
@@ -270,7 +271,7 @@ def _read_npz(path: Path) -> Iterator[tuple[str, Curve]]:
         or any(array.dtype.kind != "f" for array in (durations, times, scores))
         or not len(names) == len(rows) == len(durations) > 0
         or times.shape != (len(scores), 2)
-        or rows.min() < 1
+        or not 1 <= rows.min() <= rows.max() <= len(scores)  # so that their sum is one
         or rows.sum() != len(scores)
     ):
         raise DataError(f"{path}: its arrays do not fit together ({shapes}); write it again.")

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from zoo.errors import FetchError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_MOST_UNPACKED = 100  # times the size of an archive; numbers that were measured pack to a tenth at best
+_MODEST = 2**26  # bytes that are never too many
 
 
 class NoPlaceError(FetchError):
@@ -59,6 +62,13 @@ def write_whole(path: Path, *chunks: bytes | memoryview) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def require_modest(archive: zipfile.ZipFile) -> None:
+    """Refuse, by a `ValueError`, an archive that would fill the memory: one that unpacks to many times its size."""
+    packed, unpacked = (sum(getattr(i, size) for i in archive.infolist()) for size in ("compress_size", "file_size"))
+    if unpacked > max(_MODEST, _MOST_UNPACKED * packed):
+        raise ValueError(f"its {packed} bytes would unpack to {unpacked}")
 
 
 def require_writable(folder: Path) -> None:

@@ -157,6 +157,10 @@ def _row(where: str, one: Any) -> tuple[float, float, float]:
     values = [*segment, score] if isinstance(segment, list) else []
     if len(values) != 3 or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
         raise DataError(f'{where} is no {{"segment": [start, end], "score": number}}: {str(one)[:60]}')
-    if not np.isfinite(values).all() or values[1] < values[0]:
-        raise DataError(f"{where}: {values} is no interval in seconds with a finite score.")
-    return tuple(map(float, values))
+    try:
+        start, end, score = map(float, values)
+    except OverflowError:  # a whole number may have any number of digits
+        start = end = score = np.inf
+    if not np.isfinite((start, end, score)).all() or end < start:
+        raise DataError(f"{where}: {str(values)[:60]} is no interval in seconds with a finite score.")
+    return start, end, score

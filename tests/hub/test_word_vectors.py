@@ -63,5 +63,16 @@ def test_refuses_broken_tables(tmp_path):
     np.savez(tmp_path / "few.npz", words=np.array(WORDS[:2]), vectors=VECTORS)
     with pytest.raises(WeightsError, match="do not match"):
         read_word_vectors(tmp_path / "few.npz")
+    np.savez_compressed(tmp_path / "bomb.npz", words=np.array(WORDS), vectors=np.zeros((2**22, 5), np.float32))
+    with pytest.raises(WeightsError, match="bytes would unpack to 83886"):
+        read_word_vectors(tmp_path / "bomb.npz")
+    for content in (np.lib.format.magic(1, 0), b""):
+        (tmp_path / "other.npz").write_bytes(content)
+        with pytest.raises(WeightsError, match="cannot be read"):
+            read_word_vectors(tmp_path / "other.npz")
+    with open(tmp_path / "other.npz", "wb") as file:
+        np.save(file, VECTORS)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_word_vectors(tmp_path / "other.npz")
     with pytest.raises(WeightsError, match="cannot be read"):
         read_word_vectors(tmp_path / "nothing.bin")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import WeightsError
+from zoo.files import require_modest
 from zoo.hub.weights import save_weights
 from zoo.hub.words import TABLE, read_words
 
@@ -42,7 +43,7 @@ def read_word_vectors(path: Path | str, keep: Collection[str] | None = None) -> 
             words, table = _archive(path)
         else:
             words, table = read_words(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, TypeError, zipfile.BadZipFile) as error:
         raise WeightsError(
             f"the word vectors {path} cannot be read ({error}); give word2vec's .bin, an .npz of words and vectors, or "
             "a file that `zoo words` wrote."
@@ -79,6 +80,7 @@ def pack_word_vectors(source: Path | str, target: Path | str, keep: Collection[s
 
 def _archive(path: Path) -> tuple[list[str], Tensor]:
     with np.load(path, allow_pickle=False) as arrays:
+        require_modest(arrays.zip)
         words, vectors = arrays["words"], arrays["vectors"]
     if words.ndim != 1 or words.dtype.kind != "U" or vectors.ndim != 2 or len(words) != len(vectors):
         raise ValueError(f"words {words.dtype} {list(words.shape)} and vectors {list(vectors.shape)} do not match")
