@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,6 +112,11 @@ def test_what_a_model_cannot_do_is_said_in_a_sentence(kinetics_root, tmp_path, m
     assert "label_propagation_identity has nothing to learn" in capsys.readouterr().err
     assert main(["validate", "--model", "label_propagation_identity", *data]) == 1
     assert "label_propagation_identity has no validation; `zoo test`" in capsys.readouterr().err
+    steps = zoo.create("howto100m_embedding", dim=8, embedding=4, word_dim=2)
+    save_weights("steps.safetensors", steps.state_dict())
+    Path("film.mp4").touch()
+    assert main(["predict", "howto100m_embedding", "film.mp4", "--weights", "steps.safetensors"]) == 1
+    assert "predicts no classes; in Python it finds steps: model.localize(" in capsys.readouterr().err
 
 
 def test_a_file_name_is_no_markup(weights, videos, tmp_path, monkeypatch, capsys):

@@ -269,12 +269,13 @@ def _answer(model, a: argparse.Namespace) -> tuple:
         answer, takes = activities.answer, {"plot", "per_frame", "flow"}
     elif hasattr(model, "curve"):
         answer, takes = actionness.answer, {"plot", "rate"}
-    elif hasattr(model, "encode_text"):
+    elif hasattr(model, "encode_text") and hasattr(model, "predict"):
         answer, takes = _sentences, {"text"}
     elif hasattr(model, "predict"):
         answer, takes = _classes, {"clips", "crops"}
     else:
         way = "; `zoo propagate` carries labels through videos with it" if hasattr(model, "propagate") else ""
+        way = f"; in Python it finds steps: {model.example}" if hasattr(model, "localize") else way
         raise zoo.ZooError(f"{model.name} predicts no classes{way}.")
     every = ("clips", "crops", "stride", "plot", "per_frame", "flow", "rate", "text")
     given = {name: value for name in every if (value := getattr(a, name)) not in (None, False)}
