@@ -192,7 +192,9 @@ def uniform_assignment(clips: int, steps: int) -> Tensor:
 
 
 def random_assignment(violations: Tensor, generator: torch.Generator) -> Tensor:
-    """Steps in order at random clips that the narration allows, as far as they can be; int64 ``[K]``.
+    """Steps in order at random clips, rather where the narration allows them than elsewhere; int64 ``[K]``.
+
+    As released: the cheapest way through random costs in 0..1, with 1 more where a step is not allowed.
 
     Args:
         violations: C, ``[T, K]``, on the CPU.
