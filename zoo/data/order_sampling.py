@@ -10,6 +10,7 @@ on the batch that a sample is in nor on processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.data.batch_memory import BatchMemory, sent
-from zoo.data.clip_means import ClipMeans, one_thread
-from zoo.data.feature_files import FeatureFile, FeatureRows
+from zoo.data.feature_files import FeatureFile, FeatureRows, as_float32, require_finite
 from zoo.data.loader import UNLABELLED, TrainSampler
 from zoo.errors import DataError, VideoError
 from zoo.spec import FeatureSpec
@@ -40,8 +39,8 @@ class FeatureVideos(Protocol):
     def name(self, number: int) -> str:
         """In the official list."""
 
-    def open(self, number: int) -> FeatureRows:
-        """Its rows, to be closed.
+    def open(self, number: int) -> AbstractContextManager[FeatureRows]:
+        """Its rows.
 
         Raises:
             VideoError: they are not there, or broken.
@@ -161,7 +160,6 @@ class OrderSamples(Dataset):
         self.spec, self.seed, self.rate = spec, seed, rate
         self.categories = np.full(len(videos), UNLABELLED) if categories is None else np.asarray(categories)
         self.balanced = balanced
-        self._memory, self._means = BatchMemory(), ClipMeans()
         if balanced:
             self._by_category = np.argsort(self.categories, kind="stable")
             _, self._first, self._count = np.unique(
@@ -189,16 +187,12 @@ class OrderSamples(Dataset):
         samples, epochs = np.array(keys, dtype=np.int64).T if train else (np.array(keys, dtype=np.int64), _FIXED)
         videos = self.draw_videos(samples, epochs) if train else samples
         chance = uniform(self.seed, epochs, samples, _CLIPS, self.spec.clips + 1)
-        forward = np.ones(len(keys), bool)
-        if self.spec.reverse:
-            forward = uniform(self.seed, epochs, samples, _REVERSAL, 1)[:, 0] >= 0.5
-        features = self._memory.empty(len(keys), self.spec.clips, self.spec.dim)
+        features = torch.empty(len(keys), self.spec.clips, self.spec.dim)
         times = np.empty((len(keys), self.spec.clips, 2))
         unreadable: list[tuple[int, str]] = []
         left = np.arange(len(keys))
         for attempt in range(1, _PATIENCE + 1):
-            with one_thread():
-                failed = self._read(videos[left], chance[left], forward[left], left, features, times)
+            failed = self._read(videos[left], chance[left], left, features, times)
             unreadable += [(int(videos[at]), message) for at, message in failed]
             left = np.array([at for at, _ in failed], dtype=np.int64)
             if not (train and len(left)):
@@ -210,10 +204,16 @@ class OrderSamples(Dataset):
                 "`zoo data check` lists every unreadable video, and notes which there are so that no other is tried."
             )
         keep = np.setdiff1d(np.arange(len(keys)), left)
+        forward = np.ones(len(keep), bool)
+        if self.spec.reverse:
+            epochs = epochs[keep] if train else epochs
+            forward = uniform(self.seed, epochs, samples[keep], _REVERSAL, 1)[:, 0] >= 0.5
+            features = features if len(keep) == len(features) else features[keep]
+            features[~forward] = features[~forward].flip(1)
         videos = videos[keep]
         return {
-            "features": features if len(keep) == len(features) else features[torch.from_numpy(keep)],
-            "label": torch.from_numpy(forward[keep].astype(np.int64)),
+            "features": features,
+            "label": torch.from_numpy(forward.astype(np.int64)),
             "index": torch.from_numpy(videos),
             "video_id": [self.videos.name(number) for number in videos.tolist()],
             "times": times[keep],  # no tensor: half precision would round it, and Apple's GPUs take no doubles
@@ -232,60 +232,71 @@ class OrderSamples(Dataset):
         return self._by_category[self._first[category] + _below(self._count[category], chance[:, 1])]
 
     def _read(
-        self,
-        videos: np.ndarray,
-        chance: np.ndarray,
-        forward: np.ndarray,
-        places: np.ndarray,
-        features: Tensor,
-        times: np.ndarray,
+        self, videos: np.ndarray, chance: np.ndarray, places: np.ndarray, features: Tensor, times: np.ndarray
     ) -> list[tuple[int, str]]:
         """Fill in what samples show; gives (place, message) of those that cannot be read."""
         failed: list[tuple[int, str]] = []
         if prepare := getattr(self.videos, "prepare", None):  # where they have to be brought here first
             prepare(videos)
         for first in range(0, len(videos), _OPEN):
-            here, opened = [], []
-            try:
-                for at, number in enumerate(videos[first : first + _OPEN].tolist(), first):
+            numbers = videos[first : first + _OPEN].tolist()
+            with ExitStack() as stack:
+                found, opened = [], []
+                for at, number in enumerate(numbers, first):
                     try:
-                        rows = self.videos.open(number)
+                        opened.append(stack.enter_context(self.videos.open(number)))
+                        found.append(at)
                     except VideoError as error:
                         failed.append((int(places[at]), self._message(number, error)))
-                        continue
-                    opened.append(rows)
-                    here.append(at)
-                drawn = np.array(here, int)
-                for at, error in self._read_some(opened, chance[drawn], forward[drawn], places[drawn], features, times):
-                    failed.append((int(places[here[at]]), self._message(videos[here[at]], error)))
-            finally:
-                for rows in opened:
-                    rows.close()
+                failed += self._read_some(videos, chance, places, features, times, np.array(found, int), opened)
         return failed
 
     def _read_some(
         self,
-        opened: list[FeatureRows],
+        videos: np.ndarray,
         chance: np.ndarray,
-        forward: np.ndarray,
         places: np.ndarray,
         features: Tensor,
         times: np.ndarray,
-    ) -> list[tuple[int, VideoError]]:
-        """As `_read`, of samples whose videos are open; gives what is wrong with which of them."""
+        here: np.ndarray,
+        opened: list[FeatureRows],
+    ) -> list[tuple[int, str]]:
+        """As `_read`, of those samples whose videos are open."""
+        failed = []
         counts = np.array([len(rows) for rows in opened], int)
         enough = enough_rows(counts, self.spec)
-        failed = [(at, self._too_few(opened[at])) for at in np.flatnonzero(~enough).tolist()]
-        here = np.flatnonzero(enough)
-        if not len(here):
+        for at in np.flatnonzero(~enough).tolist():
+            failed.append((int(places[here[at]]), self._message(videos[here[at]], self._too_few(opened[at]))))
+        here, counts, opened = here[enough], counts[enough], [opened[at] for at in np.flatnonzero(enough)]
+        if not opened:
             return failed
-        starts, lengths = draw_clips(counts[here], self.rate, self.spec, chance[here])
-        places = places[here]
-        times[places, :, 0] = starts / self.rate
-        times[places, :, 1] = (starts + lengths[:, None]) / self.rate
-        rows = [opened[at] for at in here.tolist()]
-        broken = self._means.read(rows, starts, lengths, forward[here], places, features)
-        return failed + [(int(here[at]), error) for at, error in broken.items()]
+        starts, lengths = draw_clips(counts, self.rate, self.spec, chance[here])
+        times[places[here], :, 0] = starts / self.rate
+        times[places[here], :, 1] = (starts + lengths[:, None]) / self.rate
+        ones = torch.ones(self.spec.clips, 1, int(lengths.max()))
+        drawn = list(zip(places[here].tolist(), opened, starts.tolist(), lengths.tolist(), strict=True))
+        broken: dict[int, VideoError] = {}
+        for place, rows, begin, length in drawn:
+            try:
+                clips = torch.from_numpy(as_float32(rows.read_clips(begin, length)))
+            except VideoError as error:
+                broken[place] = error
+                continue
+            # A product with ones sums faster than anything else.
+            torch.bmm(ones[:, :, :length], clips, out=features[place].unsqueeze(1))
+        mine = torch.from_numpy(places[here])
+        means = features[mine] / torch.from_numpy(lengths)[:, None, None]
+        features[mine] = means
+        finite = torch.isfinite(means.sum((1, 2))).tolist()
+        for (place, rows, begin, length), well in zip(drawn, finite, strict=True):
+            if not well and place not in broken:  # NaN, or large numbers only
+                try:
+                    for start in begin:
+                        require_finite(rows.read(start, start + length), rows.path, start)
+                except VideoError as error:
+                    broken[place] = error
+        number = dict(zip(places[here].tolist(), videos[here].tolist(), strict=True))
+        return failed + [(place, self._message(number[place], error)) for place, error in broken.items()]
 
     def _too_few(self, rows: FeatureRows) -> VideoError:
         spec = self.spec
@@ -348,7 +359,7 @@ class OrderSampler(TrainSampler):
 
 def as_is(batch: dict[str, Any]) -> dict[str, Any]:
     """Collation of what is a batch already."""
-    return {**batch, "features": sent(batch["features"])} if "features" in batch else batch
+    return batch
 
 
 def _below(bound: np.ndarray, chance: np.ndarray) -> np.ndarray:
