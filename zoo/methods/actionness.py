@@ -221,6 +221,9 @@ def actionness_supervised(
 
 
 @register("actionness_tiny", paper="zhukov2020actionness", summary="actionness on the sandbox's features")
+@register(
+    "actionness_films", paper="zhukov2020actionness", summary="actionness on features of the sandbox's films", dim=128
+)
 def actionness_tiny(
     dim: int = 64,
     clips: int = 5,
@@ -232,7 +235,7 @@ def actionness_tiny(
     normalize: Normalize = "minmax",
     rate: float = 1e-2,
 ) -> Actionness:
-    """The same on features of 64 numbers.
+    """The same on features of 64 numbers, or of films on the 128 of the small S3D.
 
     Args:
         dim: numbers in a row of features.
