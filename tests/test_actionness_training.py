@@ -169,6 +169,14 @@ def test_a_resumed_run_learns_the_same(roots, tmp_path):
         assert torch.equal(rest[name], value), name
 
 
+def test_a_run_that_is_over_says_so_when_it_is_to_go_on(trained, roots, tmp_path, capsys):
+    """What Lightning's Trainer refuses is a sentence too."""
+    named = ["--model", "actionness_tiny", "--data", "howto100m_features", f"--data.root={roots['howto100m']}"]
+    more = ["--data.min_videos=0", f"--ckpt_path={trained}", "--trainer.max_epochs=2"]
+    assert main(["fit", *named, *COMMAND, *more, f"--trainer.default_root_dir={tmp_path}"]) == 1
+    assert re.search(r"^zoo: .*max_epochs=2", capsys.readouterr().err, re.MULTILINE)
+
+
 @pytest.mark.slow
 def test_two_processes_are_as_one(roots, tmp_path):
     """Half the batch in each: the same weights; and the same test of them to the last digit."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from zoo import registry
@@ -104,7 +105,8 @@ def train(argv: list[str]) -> ZooCLI:
 
     Raises:
         UnknownNameError: no such model or data set.
-        ZooError: whatever the model or the data refuse, out of the wrappings that the command line puts around it.
+        ZooError: whatever the model, the data or the Trainer refuse, out of the wrappings that the command line puts
+            around it.
     """
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")  # the names had to be resolved first
     try:
@@ -122,6 +124,8 @@ def train(argv: list[str]) -> ZooCLI:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ZooError):
             cause = cause.__cause__ or cause.__context__
+        if cause is None and isinstance(error, MisconfigurationException):
+            raise ZooError(str(error)) from None
         if cause is None:
             raise
         raise cause from None
