@@ -37,6 +37,13 @@ def test_what_is_written_is_read(suffix, tmp_path):
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
+def test_a_name_need_not_be_unicode(suffix, tmp_path):
+    name, path = b"caf\xe9".decode(errors="surrogateescape"), tmp_path / f"scores{suffix}"
+    write_scores(path, [curve(name, [1.0, 2.0])])
+    assert list(read_scores(path)) == [name]
+
+
 def test_the_csv_is_the_documented_one(tmp_path):
     path = tmp_path / "scores.csv"
     write_scores(path, [curve("b", [1.5, -0.1]), curve("a", [2.0])])

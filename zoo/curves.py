@@ -95,7 +95,7 @@ def iterate_scores(path: str | os.PathLike) -> Iterator[tuple[str, Curve]]:
         if path.suffix.lower() == ".npz":
             yield from _read_npz(path)
         else:
-            with path.open(encoding="utf-8-sig", newline="") as file:
+            with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
                 yield from _read_csv(path, file)
     except FileNotFoundError:
         raise DataError(f"there is no file of scores {path}; `zoo actionness scores` writes one.") from None
@@ -203,7 +203,8 @@ def _write_csv(file: IO[bytes], curves: Iterable[tuple[str, np.ndarray, np.ndarr
         cell = io.StringIO()
         csv.writer(cell, lineterminator="").writerow([name])
         line = cell.getvalue().replace("%", "%%") + ",%.12g,%.12g,%.9g\n"  # nine digits tell single floats apart
-        file.write((line * len(scores) % tuple(np.column_stack([times, scores]).ravel().tolist())).encode())
+        text = line * len(scores) % tuple(np.column_stack([times, scores]).ravel().tolist())
+        file.write(text.encode(errors="surrogateescape"))  # a file's name need not be UTF-8
 
 
 def _write_npz(file: IO[bytes], curves: Iterable[tuple[str, np.ndarray, np.ndarray, float]]) -> None:

@@ -250,7 +250,7 @@ def s3d_milnce(
     Args:
         space_to_depth: the stem of the released weights; False for that of the public training code.
         num_words: rows of the word table, one more than there are words.
-        freeze_words: the table does not learn; from scratch it had better, for it is random then.
+        freeze_words: the table does not learn; say False from scratch, for it is random then.
         rate: learning rate in place of the recipe's.
     """
     return MilNce(
