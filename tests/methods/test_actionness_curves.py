@@ -45,3 +45,10 @@ def test_what_is_scored_by_annotations_refuses_data_without_any(tmp_path):
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     with pytest.raises(DataError, match="actionness_flow is scored by what is annotated"):
         trainer.test(model, data, verbose=False)
+
+
+def test_features_that_no_network_makes_are_not_looked_for_in_a_film(tmp_path):
+    model = zoo.create("actionness_tiny").eval()
+    model.loader = zoo.create
+    with pytest.raises(zoo.ZooError, match="actionness_tiny scores features that no network makes of a video"):
+        model.predict(render(tmp_path / "film.mp4"))

@@ -83,7 +83,7 @@ class Actionness(ActionnessModel):
     Attributes:
         actionness: S, `nn.Linear` to one number with a bias.
         order: a of F, `nn.Linear` to one number without.
-        extractor: the name of the network whose features it scores.
+        extractor: the name of the network whose features it scores; None where no network made them.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Actionness(ActionnessModel):
         spec: VideoSpec,
         *,
         objective: Objective = "order",
-        extractor: str = "s3d_milnce",
+        extractor: str | None = "s3d_milnce",
         recipe: Recipe = RECIPE,
         normalize: Normalize = "minmax",
     ) -> None:
@@ -157,6 +157,11 @@ class Actionness(ActionnessModel):
     def extract(self, video: str | os.PathLike, rate: float, extractor: ZooModule | None) -> Tensor:
         """The features of a video file by the extractor, ``[T, D]``."""
         if extractor is None:
+            if self.extractor is None:
+                raise ZooError(
+                    f"{self.name} scores features that no network makes of a video; give {video}'s as a .npy file, or "
+                    "take a model with an extractor, such as actionness_films."
+                )
             if self.loader is None:
                 raise ZooError(
                     f"{self.name} scores features of {self.extractor}; give them as a .npy file, or the network: "
@@ -222,7 +227,11 @@ def actionness_supervised(
 
 @register("actionness_tiny", paper="zhukov2020actionness", summary="actionness on the sandbox's features")
 @register(
-    "actionness_films", paper="zhukov2020actionness", summary="actionness on features of the sandbox's films", dim=128
+    "actionness_films",
+    paper="zhukov2020actionness",
+    summary="actionness on features of the sandbox's films",
+    dim=128,
+    extractor="s3d_milnce_tiny",
 )
 def actionness_tiny(
     dim: int = 64,
@@ -231,7 +240,7 @@ def actionness_tiny(
     trim: float = 0.3,
     reverse: bool = True,
     objective: Objective = "order",
-    extractor: str = "s3d_milnce_tiny",
+    extractor: str | None = None,
     normalize: Normalize = "minmax",
     rate: float = 1e-2,
 ) -> Actionness:
@@ -244,7 +253,7 @@ def actionness_tiny(
         trim: part of a training video at each end that is left out.
         reverse: show half of the samples backwards.
         objective: "order", or "labels" for the supervised bound.
-        extractor: the network of the features, for predictions on videos.
+        extractor: the network of the features, for predictions on videos; none made those of 64 numbers.
         normalize: how scores become a curve for proposals: sigmoid, minmax or rank.
         rate: learning rate.
     """
