@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from contextlib import ExitStack
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from zoo.data import feature_cache, packed_features
 from zoo.data.feature_index import INDEX, as_ids, find_ids, hash_ids, index_folder, read_index, write_index
 from zoo.data.feature_settings import ABOUT
-from zoo.data.feature_shards import MANIFEST, pack
+from zoo.data.feature_shards import MANIFEST, pack, pool_rows
 from zoo.data.packed_features import PackedFeatures
 from zoo.errors import DataError, FetchError, VideoError
 
@@ -123,6 +124,43 @@ def test_what_is_noted_of_the_extraction_is_packed_along(tmp_path):
     (tmp_path / "out" / MANIFEST).write_text(json.dumps(said | {"lists": []}))
     (tmp_path / "out" / ABOUT).unlink()
     assert PackedFeatures(f"local://{tmp_path}/out", cache=tmp_path / "cache").settings.rate is None
+
+
+def test_rows_are_pooled_to_fewer_a_second(folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in (0, 5, 13):
+        np.save(tmp_path / "in" / f"v{number}.npy", features(number))
+    (tmp_path / "in" / ABOUT).write_text('{"rate": 5, "dim": 4, "model": "s3d_milnce"}')
+    pack(tmp_path / "in", tmp_path / "out", dtype="float32", rate=1.25)
+    data = PackedFeatures(tmp_path / "out")
+    assert (data.settings.rate, data.settings.dim, data.settings.model) == (1.25, 4, "s3d_milnce")
+    found = all_rows(data)
+    for number in (0, 5, 13):  # 10, 15 and 23 rows: two, three and three are left over
+        rows = features(number).astype(np.float32)
+        expected = [rows[first : first + 4].mean(0) for first in range(0, len(rows), 4)]
+        assert np.allclose(found[f"v{number}"], expected, rtol=0, atol=1e-6)
+    pack(tmp_path / "in", tmp_path / "half", rate=1.25)
+    assert np.array_equal(all_rows(PackedFeatures(tmp_path / "half"))["v5"], found["v5"].astype(np.float16))
+    with pytest.raises(DataError, match=r"in has 5 rows a second, and 6 cannot be made of them"):
+        pack(tmp_path / "in", tmp_path / "none", rate=6)
+    with pytest.raises(DataError, match=r"has 1 rows a second, and 1\.5 cannot"):  # where nothing is noted
+        pack(folder, tmp_path / "none", rate=1.5)
+    with pytest.raises(DataError, match="rate is rows of features a second, above 0; got -1"):
+        pack(folder, tmp_path / "none", rate=-1)
+    pack(folder, tmp_path / "told", rate=1.5, source_rate=3)
+    assert PackedFeatures(tmp_path / "told").settings.rate == 1.5
+    assert PackedFeatures(tmp_path / "told").rows.sum() == sum((11 + k) // 2 for k in range(30))
+    with pytest.warns(UserWarning, match="extracted at 5 rows a second, and the option rate is 4"):
+        pack(tmp_path / "in", tmp_path / "against", rate=5 / 3, source_rate=4)
+
+
+def test_parts_that_are_no_whole_rows_lie_at_the_nearest():
+    rows = np.arange(23, dtype=np.float32)[:, None]
+    for step in (1, 1.5, 2.5, 7 / 3, 5, 22.9, 100):
+        pooled = pool_rows(rows, step)[:, 0]
+        borders = [int(step * k + 0.5) for k in range(40)]
+        parts = [rows[a:b, 0] for a, b in pairwise(borders) if a < 23]
+        assert np.allclose(pooled, [part.mean() for part in parts])
 
 
 def test_broken_files_are_left_out_by_name(tmp_path):

@@ -224,6 +224,21 @@ def test_packed_features_give_the_same_clips(root, tmp_path):
     assert make(tmp_path / "packed").check(decode=True).splits["train"].changed == [shard]
 
 
+def test_pooled_features_give_the_clips_of_the_same_seconds(root, tmp_path):
+    (root / "features" / "extraction.json").write_text('{"rate": 2}')
+    pack(root, tmp_path / "packed", rate=0.5, dtype="float32")
+    data = make(tmp_path / "packed", val_share=0)
+    assert data.rate == 0.5
+    batch = data._training_data().__getitems__([(k, 0) for k in range(60)])
+    # Row k of the files is k; the mean of those of a clip is their middle, cut where the video ends.
+    rows = 2 * torch.as_tensor(batch["times"])
+    middle = (rows[..., 0] + rows[..., 1] - 1) / 2
+    seen = torch.where(batch["label"][:, None] == 1, batch["features"][..., 1], batch["features"][..., 1].flip(1))
+    assert torch.allclose(seen.double(), middle)
+    assert (rows[..., 1] - rows[..., 0]).unique().tolist() == [4]
+    assert (rows[..., 0] % 4 == 0).all()
+
+
 @pytest.mark.filterwarnings("ignore:.*left out")
 def test_videos_that_are_too_short_are_left_out(root):
     rows = np.ones((12, 3), np.float16)

@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--flow", type=Path, metavar="FOLDER", help="the video's optical flow; of several videos, what holds theirs"
     )
-    p.add_argument("--rate", type=above_zero, help="rows of features a second, for a model of actionness (1)")
+    p.add_argument("--rate", type=above_zero, help="rows of features a second, for actionness (as noted, or 1)")
     p.add_argument("--text", action="append", metavar="SENTENCE", help="for a model that reads: what to choose from")
     p.add_argument("--plot", type=Path, metavar="PNG", help="draw what happens over time under the film strip")
     model_options(p)

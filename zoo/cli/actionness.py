@@ -87,6 +87,8 @@ def add_action(actions: Any) -> None:
     p.add_argument("source", metavar="NAME_OR_FOLDER", help="a folder of .npy files, or a data set of the sandbox")
     p.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder for the shards")
     p.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of the numbers (float16)")
+    p.add_argument("--rate", type=above_zero, help="rows a second in the shards, means of neighbours (all rows)")
+    p.add_argument("--source-rate", type=above_zero, help="rows a second in the files (as they were extracted, or 1)")
     p.add_argument("--num-workers", type=positive, default=1, help="processes (1)")
 
 
@@ -266,7 +268,7 @@ def _pack(a: argparse.Namespace) -> int:
     folder = Path(a.source)
     if not folder.exists() and a.source in DATA_SETS:
         folder = _datamodule(a.source, ()).root
-    report = pack(folder, a.out, dtype=a.dtype, workers=a.num_workers)
+    report = pack(folder, a.out, dtype=a.dtype, workers=a.num_workers, rate=a.rate, source_rate=a.source_rate)
     for message in report.skipped.values():
         print(f"zoo: {message}", file=sys.stderr)
     size = f"{report.bytes / 2**20:.1f} MiB"

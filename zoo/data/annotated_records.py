@@ -156,9 +156,9 @@ class ColumnFile(FeatureFile):
 
     def __init__(self, path: Path, columns: Columns) -> None:
         super().__init__(path)
-        self.columns = columns
+        self.columns, self.plain = columns, False
         if self.header.dim != columns.of:
-            self.__exit__()
+            self.close()
             raise VideoError(
                 f"{path} has rows of {self.header.dim} numbers, and columns {columns.first} to {columns.last - 1} of "
                 f"{columns.of} are wanted. Give the release's features, or leave the option columns out."

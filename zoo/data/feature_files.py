@@ -15,7 +15,7 @@ import stat
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -52,17 +52,32 @@ class FeatureHeader(NamedTuple):
 class FeatureRows:
     """Rows in an open file. Only those that are asked for are read, as they are stored; none is looked at for NaN.
 
+    A context manager, at the end of which they are closed.
+
     Args:
         file: descriptor of the open file.
         header: what it holds, and where.
         path: for messages.
+
+    Attributes:
+        plain: whether rows lie one after the other, their numbers as this machine stores them.
     """
 
     def __init__(self, file: int, header: FeatureHeader, path: str | PathLike[str]) -> None:
         self.file, self.header, self.path = file, header, path
+        self.plain = header.dtype.isnative and not header.by_column
 
     def __len__(self) -> int:
         return self.header.rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is read any more."""
 
     def read(self, first: int, last: int) -> np.ndarray:
         """Rows ``first`` to ``last`` (exclusive), ``[n, D]``.
@@ -100,7 +115,7 @@ class FeatureRows:
 
 
 class FeatureFile(FeatureRows):
-    """A file of features, opened: a context manager, so that it is closed.
+    """A file of features, opened.
 
     Args:
         path: of the file.
@@ -123,10 +138,7 @@ class FeatureFile(FeatureRows):
             os.close(file)
             raise
 
-    def __enter__(self) -> FeatureFile:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         os.close(self.file)
 
 

@@ -4,11 +4,15 @@
       chunk-0-0.bin ...     shards as LitData writes them (its `TemporalArrayLoader`), some 64 MiB each
       index.json            LitData's own, so that its `StreamingDataset` opens the folder too
       features.index        id, rows, shard and offset of every video
-      extraction.json       how the features were extracted, where `zoo extract` noted it
+      extraction.json       how the features were extracted, where `zoo extract` noted it, and what packing made of it
       features.json         what the shards are, with their SHA-256; written last
 
 Videos lie in a random order, so that a run of neighbours is a fair sample. Nothing is pickled: shards hold plain
 numbers. `zoo.data.packed_features` reads them.
+
+Rows may be pooled to fewer a second, for a loader that has to be fast: a clip of a sample of order lasts a tenth of its
+window, and of one or two rows that are means already it takes a fraction of the reading. Clips then begin on the grid
+of these rows and last whole numbers of them; nothing finer can be had from the shards.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ import torch
 
 from zoo.data.feature_files import read_features
 from zoo.data.feature_index import write_index
-from zoo.data.feature_settings import ABOUT, agreed_rate, settings_beside
+from zoo.data.feature_settings import ABOUT, agreed_rate, checked_rate, read_note, settings_beside
 from zoo.data.json_files import read_json
 from zoo.errors import DataError, VideoError
 from zoo.extras import optional
@@ -78,6 +82,8 @@ def pack(
     shard_bytes: int = 1 << 26,
     workers: int = 1,
     seed: int = 0,
+    rate: float | None = None,
+    source_rate: float | None = None,
 ) -> PackReport:
     """Pack all ``.npy`` files of a folder and those below it; a file's name is its video's id.
 
@@ -90,9 +96,13 @@ def pack(
         shard_bytes: about the size of a shard.
         workers: processes.
         seed: of the order of the videos.
+        rate: rows a second in the shards, each the mean of neighbours; the last is that of what is left over. By
+            default all rows are packed as they are.
+        source_rate: rows a second in the files; by default as `zoo extract` noted it beside them, else 1.
 
     Raises:
-        DataError: no file, an id twice, rows of different length or rate, or ``out`` is there already.
+        DataError: no file, an id twice, rows of different length or rate, more rows a second than the files have, or
+            ``out`` is there already.
         NoPlaceError: the disk refuses.
         ZooError: LitData is not installed.
     """
@@ -103,7 +113,7 @@ def pack(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} is there already; give a new folder, or remove it first.")
     files = _find_files(folder)
-    about = _note_of(files)
+    about, step = _note_of(files, rate, source_rate)
     order = np.random.default_rng(seed).permutation(len(files))
     files = [files[k] for k in order]
     size = max(sum(os.path.getsize(path) for path in files[:1000]) // min(len(files), 1000), 1)
@@ -113,7 +123,7 @@ def pack(
         stack.callback(shutil.rmtree, partial, ignore_errors=True)
         partial.mkdir(parents=True)
         jobs = [
-            (files[first : first + run], partial / f"part-{number}", dtype, shard_bytes)
+            (files[first : first + run], partial / f"part-{number}", dtype, shard_bytes, step)
             for number, first in enumerate(range(0, len(files), run))
         ]
         if workers > 1 and len(jobs) > 1:
@@ -155,22 +165,45 @@ def _find_files(folder: Path) -> list[str]:
     return list(found.values())
 
 
-def _note_of(files: list[str]) -> Path | None:
-    """What is noted beside the files of how they were extracted, where something is."""
+def _note_of(files: list[str], rate: float | None, source_rate: float | None) -> tuple[bytes | None, float]:
+    """What is to be noted beside the shards, where something is known, and how many rows of the files make one."""
     noted = [settings_beside(folder) for folder in dict.fromkeys(Path(path).parent for path in files)]
     known = [one for one in noted if one.rate is not None]
-    agreed_rate(None, noted)
+    source = agreed_rate(None if source_rate is None else checked_rate(source_rate), noted)
     for one in known[1:]:
         if one.model != known[0].model:
             raise DataError(
                 f"{known[0].path} is of {known[0].model} and {one.path} of {one.model}; pack the features of one "
                 "network alone."
             )
-    return known[0].path if known else None
+    rate = source if rate is None else checked_rate(rate)
+    if rate > source * (1 + 1e-9):
+        raise DataError(
+            f"{Path(files[0]).parent} has {source:g} rows a second, and {rate:g} cannot be made of them. Give a rate "
+            "of at most that, or extract at a higher one."
+        )
+    if rate == source and source_rate is None:
+        return known[0].path.read_bytes() if known else None, 1.0
+    said = (read_note(known[0].path.parent) if known else None) or {}
+    said |= {"rate": rate} if rate == source else {"rate": rate, "pooled_from": source}
+    return json.dumps(said, indent=1).encode(), source / rate
 
 
-def _pack_part(job: tuple[list[str], Path, str, int]) -> _Part:
-    files, folder, dtype, shard_bytes = job
+def pool_rows(rows: np.ndarray, step: float) -> np.ndarray:
+    """Means of neighbouring rows, float32, of T rows some T / step; the last is that of what is left over.
+
+    Args:
+        rows: float32 ``[T, D]``.
+        step: rows that make one, at least 1; where it is no whole number the borders are those of the nearest rows.
+    """
+    borders = np.floor(step * np.arange(int(len(rows) / step) + 2) + 0.5).astype(np.int64)
+    borders = borders[borders < len(rows)]
+    counts = np.diff(borders, append=len(rows))
+    return np.add.reduceat(rows, borders, axis=0) / counts[:, None].astype(np.float32)
+
+
+def _pack_part(job: tuple[list[str], Path, str, int, float]) -> _Part:
+    files, folder, dtype, shard_bytes, step = job
     litdata = optional("litdata", "shards", "packing features")
     cache = optional("litdata.streaming", "shards", "packing features").Cache(
         str(folder), chunk_bytes=shard_bytes, item_loader=litdata.TemporalArrayLoader()
@@ -183,7 +216,8 @@ def _pack_part(job: tuple[list[str], Path, str, int]) -> _Part:
         for path in files:
             name = Path(path).stem
             try:
-                rows = torch.from_numpy(read_features(path))
+                rows = read_features(path)
+                rows = torch.from_numpy(pool_rows(rows, step) if step > 1 else rows)
                 packed = rows.to(kind)  # NumPy would take twenty times as long
                 if not torch.isfinite(packed.sum(dtype=torch.float32)) and not torch.isfinite(packed).all():
                     raise VideoError(f"{path} holds numbers that {dtype} does not; pack it as float32.")
@@ -209,7 +243,7 @@ def _pack_part(job: tuple[list[str], Path, str, int]) -> _Part:
     return _Part(folder, ids, np.array(table, np.int64), index, shards, skipped, dim)
 
 
-def _join(parts: Iterator[_Part], out: Path, source: Path, about: Path | None) -> PackReport:
+def _join(parts: Iterator[_Part], out: Path, source: Path, about: bytes | None) -> PackReport:
     """Bring the shards of all parts into one folder, and write what is in it."""
     report, ids, tables, shards = PackReport(), [], [], []
     index: dict[str, Any] = {}
@@ -239,10 +273,12 @@ def _join(parts: Iterator[_Part], out: Path, source: Path, about: Path | None) -
         shutil.rmtree(folder)
     rows, shard, offset = np.concatenate(tables).T
     dtype = index["config"]["temporal_schema"]["fields"]["features"]["dtype"]
-    beside = {name: about if name == ABOUT else source / name for name in LISTS}
-    lists = [name for name, place in beside.items() if place and place.is_file()]
+    lists = [name for name in LISTS if name != ABOUT and (source / name).is_file()]
     for name in lists:
-        shutil.copyfile(beside[name], out / name)
+        shutil.copyfile(source / name, out / name)
+    if about is not None:
+        write_whole(out / ABOUT, about)
+        lists.append(ABOUT)
     write_whole(out / "index.json", json.dumps(index).encode())
     write_index(out, ids, rows, shard=shard, offset=offset)
     report.videos, report.rows = len(ids), int(rows.sum())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zoo.data.clip_means import OpenVideos, open_each
 from zoo.data.feature_files import FeatureFile, FeatureRows
 from zoo.data.feature_index import as_name
 from zoo.data.listing import place_inside, plain_name
@@ -81,13 +82,24 @@ class FeatureVideos(Sequence):
             return place_inside(self.folder, self.paths[number].decode(), f"path of {self.name(number)}")
         return self.folder / f"{plain_name(self.name(number), 'video_id')}.npy"
 
-    def open(self, number: int) -> AbstractContextManager[FeatureRows]:
+    def open(self, number: int) -> FeatureRows:
         if self.packed is not None:
             return self.packed.open(int(self.places[number]))
         try:
             return FeatureFile(self.path(number), self.dim)
         except DataError as error:
             raise VideoError(str(error)) from None
+
+    def open_all(self, numbers: np.ndarray) -> AbstractContextManager[OpenVideos]:
+        """Many at once, as `zoo.data.clip_means` reads them."""
+        if self.packed is not None:
+            return self.packed.open_all(self.places[numbers])
+        return open_each(self.open, numbers)
+
+    @property
+    def at_once(self) -> int:
+        """Videos that may be open at a time: each in a file of its own, or many in a shard."""
+        return 128 if self.packed is None else 512
 
     def prepare(self, numbers: np.ndarray) -> None:
         """Bring here what lies elsewhere."""

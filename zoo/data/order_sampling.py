@@ -10,7 +10,7 @@ on the batch that a sample is in nor on processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.data.feature_files import FeatureFile, FeatureRows, as_float32, require_finite
+from zoo.data.batch_memory import BatchMemory, sent
+from zoo.data.clip_means import ClipMeans, OpenVideos, one_thread, open_each
+from zoo.data.feature_files import FeatureFile, FeatureRows
 from zoo.data.loader import UNLABELLED, TrainSampler
 from zoo.errors import DataError, VideoError
 from zoo.spec import FeatureSpec
@@ -39,8 +41,8 @@ class FeatureVideos(Protocol):
     def name(self, number: int) -> str:
         """In the official list."""
 
-    def open(self, number: int) -> AbstractContextManager[FeatureRows]:
-        """Its rows.
+    def open(self, number: int) -> FeatureRows:
+        """Its rows, to be closed.
 
         Raises:
             VideoError: they are not there, or broken.
@@ -160,6 +162,7 @@ class OrderSamples(Dataset):
         self.spec, self.seed, self.rate = spec, seed, rate
         self.categories = np.full(len(videos), UNLABELLED) if categories is None else np.asarray(categories)
         self.balanced = balanced
+        self._memory, self._means = BatchMemory(), ClipMeans()
         if balanced:
             self._by_category = np.argsort(self.categories, kind="stable")
             _, self._first, self._count = np.unique(
@@ -187,12 +190,16 @@ class OrderSamples(Dataset):
         samples, epochs = np.array(keys, dtype=np.int64).T if train else (np.array(keys, dtype=np.int64), _FIXED)
         videos = self.draw_videos(samples, epochs) if train else samples
         chance = uniform(self.seed, epochs, samples, _CLIPS, self.spec.clips + 1)
-        features = torch.empty(len(keys), self.spec.clips, self.spec.dim)
+        forward = np.ones(len(keys), bool)
+        if self.spec.reverse:
+            forward = uniform(self.seed, epochs, samples, _REVERSAL, 1)[:, 0] >= 0.5
+        features = self._memory.empty(len(keys), self.spec.clips, self.spec.dim)
         times = np.empty((len(keys), self.spec.clips, 2))
         unreadable: list[tuple[int, str]] = []
         left = np.arange(len(keys))
         for attempt in range(1, _PATIENCE + 1):
-            failed = self._read(videos[left], chance[left], left, features, times)
+            with one_thread():
+                failed = self._read(videos[left], chance[left], forward[left], left, features, times)
             unreadable += [(int(videos[at]), message) for at, message in failed]
             left = np.array([at for at, _ in failed], dtype=np.int64)
             if not (train and len(left)):
@@ -204,16 +211,10 @@ class OrderSamples(Dataset):
                 "`zoo data check` lists every unreadable video, and notes which there are so that no other is tried."
             )
         keep = np.setdiff1d(np.arange(len(keys)), left)
-        forward = np.ones(len(keep), bool)
-        if self.spec.reverse:
-            epochs = epochs[keep] if train else epochs
-            forward = uniform(self.seed, epochs, samples[keep], _REVERSAL, 1)[:, 0] >= 0.5
-            features = features if len(keep) == len(features) else features[keep]
-            features[~forward] = features[~forward].flip(1)
         videos = videos[keep]
         return {
-            "features": features,
-            "label": torch.from_numpy(forward.astype(np.int64)),
+            "features": features if len(keep) == len(features) else features[torch.from_numpy(keep)],
+            "label": torch.from_numpy(forward[keep].astype(np.int64)),
             "index": torch.from_numpy(videos),
             "video_id": [self.videos.name(number) for number in videos.tolist()],
             "times": times[keep],  # no tensor: half precision would round it, and Apple's GPUs take no doubles
@@ -232,71 +233,52 @@ class OrderSamples(Dataset):
         return self._by_category[self._first[category] + _below(self._count[category], chance[:, 1])]
 
     def _read(
-        self, videos: np.ndarray, chance: np.ndarray, places: np.ndarray, features: Tensor, times: np.ndarray
+        self,
+        videos: np.ndarray,
+        chance: np.ndarray,
+        forward: np.ndarray,
+        places: np.ndarray,
+        features: Tensor,
+        times: np.ndarray,
     ) -> list[tuple[int, str]]:
         """Fill in what samples show; gives (place, message) of those that cannot be read."""
         failed: list[tuple[int, str]] = []
         if prepare := getattr(self.videos, "prepare", None):  # where they have to be brought here first
             prepare(videos)
-        for first in range(0, len(videos), _OPEN):
-            numbers = videos[first : first + _OPEN].tolist()
-            with ExitStack() as stack:
-                found, opened = [], []
-                for at, number in enumerate(numbers, first):
-                    try:
-                        opened.append(stack.enter_context(self.videos.open(number)))
-                        found.append(at)
-                    except VideoError as error:
-                        failed.append((int(places[at]), self._message(number, error)))
-                failed += self._read_some(videos, chance, places, features, times, np.array(found, int), opened)
+        open_all = getattr(self.videos, "open_all", partial(open_each, self.videos.open))
+        at_once = getattr(self.videos, "at_once", _OPEN)
+        for first in range(0, len(videos), at_once):
+            some = slice(first, first + at_once)
+            with open_all(videos[some]) as opened:
+                for at, error in self._read_some(
+                    opened, chance[some], forward[some], places[some], features, times
+                ).items():
+                    failed.append((int(places[first + at]), self._message(videos[first + at], error)))
         return failed
 
     def _read_some(
         self,
-        videos: np.ndarray,
+        opened: OpenVideos,
         chance: np.ndarray,
+        forward: np.ndarray,
         places: np.ndarray,
         features: Tensor,
         times: np.ndarray,
-        here: np.ndarray,
-        opened: list[FeatureRows],
-    ) -> list[tuple[int, str]]:
-        """As `_read`, of those samples whose videos are open."""
-        failed = []
-        counts = np.array([len(rows) for rows in opened], int)
-        enough = enough_rows(counts, self.spec)
-        for at in np.flatnonzero(~enough).tolist():
-            failed.append((int(places[here[at]]), self._message(videos[here[at]], self._too_few(opened[at]))))
-        here, counts, opened = here[enough], counts[enough], [opened[at] for at in np.flatnonzero(enough)]
-        if not opened:
+    ) -> dict[int, VideoError]:
+        """As `_read`, of videos that are open; gives what is wrong with which of them."""
+        enough = enough_rows(opened.count, self.spec)
+        failed = opened.failed | {
+            int(opened.at[k]): self._too_few(opened.rows(k)) for k in np.flatnonzero(~enough).tolist()
+        }
+        opened = opened if enough.all() else opened.take(np.flatnonzero(enough))
+        if not len(opened.at):
             return failed
-        starts, lengths = draw_clips(counts, self.rate, self.spec, chance[here])
-        times[places[here], :, 0] = starts / self.rate
-        times[places[here], :, 1] = (starts + lengths[:, None]) / self.rate
-        ones = torch.ones(self.spec.clips, 1, int(lengths.max()))
-        drawn = list(zip(places[here].tolist(), opened, starts.tolist(), lengths.tolist(), strict=True))
-        broken: dict[int, VideoError] = {}
-        for place, rows, begin, length in drawn:
-            try:
-                clips = torch.from_numpy(as_float32(rows.read_clips(begin, length)))
-            except VideoError as error:
-                broken[place] = error
-                continue
-            # A product with ones sums faster than anything else.
-            torch.bmm(ones[:, :, :length], clips, out=features[place].unsqueeze(1))
-        mine = torch.from_numpy(places[here])
-        means = features[mine] / torch.from_numpy(lengths)[:, None, None]
-        features[mine] = means
-        finite = torch.isfinite(means.sum((1, 2))).tolist()
-        for (place, rows, begin, length), well in zip(drawn, finite, strict=True):
-            if not well and place not in broken:  # NaN, or large numbers only
-                try:
-                    for start in begin:
-                        require_finite(rows.read(start, start + length), rows.path, start)
-                except VideoError as error:
-                    broken[place] = error
-        number = dict(zip(places[here].tolist(), videos[here].tolist(), strict=True))
-        return failed + [(place, self._message(number[place], error)) for place, error in broken.items()]
+        starts, lengths = draw_clips(opened.count, self.rate, self.spec, chance[opened.at])
+        places = places[opened.at]
+        times[places, :, 0] = starts / self.rate
+        times[places, :, 1] = (starts + lengths[:, None]) / self.rate
+        broken = self._means.read(opened, starts, lengths, forward[opened.at], places, features)
+        return failed | {int(opened.at[k]): error for k, error in broken.items()}
 
     def _too_few(self, rows: FeatureRows) -> VideoError:
         spec = self.spec
@@ -359,7 +341,7 @@ class OrderSampler(TrainSampler):
 
 def as_is(batch: dict[str, Any]) -> dict[str, Any]:
     """Collation of what is a batch already."""
-    return batch
+    return {**batch, "features": sent(batch["features"])} if "features" in batch else batch
 
 
 def _below(bound: np.ndarray, chance: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.clip_means import OpenVideos
 from zoo.data.feature_cache import RemoteFolder
 from zoo.data.feature_files import FeatureHeader, FeatureRows
 from zoo.data.feature_index import INDEX, as_name, read_index
@@ -117,23 +118,46 @@ class PackedFeatures:
             wanted = [self.shards[k] for k in np.unique(self.shard[numbers]).tolist() if k not in self._open]
             self.remote.fetch_all(wanted)
 
-    @contextmanager
-    def open(self, number: int) -> Iterator[FeatureRows]:
-        """A video's rows.
+    def open(self, number: int) -> FeatureRows:
+        """A video's rows, to be closed.
 
         Raises:
             VideoError: its shard is not there, or not whole.
         """
-        k = int(self.shard[number])
-        shard = self._open.get(k) or self._opened(k)
-        self._open.move_to_end(k)
+        shard = self._opened(int(self.shard[number]))
         shard.users += 1
+        return _ShardRows(shard, self._header(number), self)
+
+    @contextmanager
+    def open_all(self, numbers: np.ndarray) -> Iterator[OpenVideos]:
+        """As `open`, of many at once."""
+        shards: dict[int, _OpenShard] = {}
+        failed: dict[int, VideoError] = {}
+        of = self.shard[numbers].tolist()
         try:
-            header = FeatureHeader(int(self.rows[number]), self.dim, self.dtype, False, int(self.offset[number]))
-            yield FeatureRows(shard.file, header, shard.path)
+            for k in dict.fromkeys(of):
+                try:
+                    shards[k] = self._opened(k)
+                    shards[k].users += 1
+                except VideoError as error:
+                    failed |= {at: error for at, other in enumerate(of) if other == k}
+            here = np.array([at for at in range(len(of)) if at not in failed], int)
+            found, files = numbers[here], [shards[of[at]] for at in here.tolist()]
+
+            def rows(at: int) -> FeatureRows:
+                return FeatureRows(files[at].file, self._header(found[at]), files[at].path)
+
+            yield OpenVideos(
+                here, [shard.file for shard in files], self.offset[found], self.rows[found], [self.dtype] * len(here),
+                rows, failed,
+            )  # fmt: skip
         finally:
-            shard.users -= 1
+            for shard in shards.values():
+                shard.users -= 1
             self._close_surplus(_OPEN)
+
+    def _header(self, number: int) -> FeatureHeader:
+        return FeatureHeader(int(self.rows[number]), self.dim, self.dtype, False, int(self.offset[number]))
 
     def _close_surplus(self, most: int) -> None:
         """Closes the shards that were used least lately, except where somebody still reads."""
@@ -143,6 +167,9 @@ class PackedFeatures:
                 os.close(self._open.pop(k).file)
 
     def _opened(self, k: int) -> _OpenShard:
+        if k in self._open:
+            self._open.move_to_end(k)
+            return self._open[k]
         self._close_surplus(_OPEN - 1)
         shard = self.shards[k]
         path = self.remote.fetch(shard) if self.remote else self.root / shard.file
@@ -167,11 +194,21 @@ class PackedFeatures:
             os.close(shard.file)
 
 
-@dataclass
+@dataclass(slots=True)
 class _OpenShard:
     file: int
     path: Path
     users: int = 0
+
+
+class _ShardRows(FeatureRows):
+    def __init__(self, shard: _OpenShard, header: FeatureHeader, folder: PackedFeatures) -> None:
+        super().__init__(shard.file, header, shard.path)
+        self._shard, self._folder = shard, folder
+
+    def close(self) -> None:
+        self._shard.users -= 1
+        self._folder._close_surplus(_OPEN)
 
 
 def is_remote(root: str | os.PathLike[str]) -> bool:
