@@ -46,9 +46,9 @@ def test_chance_and_the_tables(tmp_path):
     runs = [{"seed": seed, **found, "ours": ours[seed], "supervised": scores} for seed in (0, 1)]
     results = {"runs": runs, "films": [9, 3, 20], "chance": {"whole": whole, "trimmed": trimmed}}
     results["summary"] = script.summarize(runs)
-    tables.rewrite_tables(tmp_path / "sandbox.yaml", [tables.films_table(results), tables.milnce_table(results)])
-    films, milnce = read_tables(tmp_path / "sandbox.yaml")
-    assert films.row("Ours, by order").values["ap"] == 50.5
+    tables.rewrite_tables(tmp_path / "films.yaml", [tables.actionness_table(results), tables.milnce_table(results)])
+    films, milnce = read_tables(tmp_path / "films.yaml")
+    assert films.row("Order alone").values["ap"] == 50.5
     assert films.row("Chance, trimmed").values["ap"] == trimmed["ap"]
     assert milnce.row("Chance").values == {"recall_1": 5.0, "recall_10": 50.0, "median_rank": 10.5}
     assert milnce.row("MIL-NCE, tiny").checkpoints == ("s3d_milnce_tiny.sandbox",)

@@ -113,7 +113,7 @@ def milnce_table(results: dict[str, Any]) -> dict[str, Any]:
             "step_top1": {**PERCENT, "measure": None},
         },
         "rows": [
-            {"name": "Chance", "own": True, "values": {k: round(v, 2) for k, v in guess.items()}},
+            {"name": "Chance", "own": False, "values": {k: round(v, 2) for k, v in guess.items()}},
             {"name": RETRIEVER, "own": True, **ours, **_scores(results, EXTRACTOR)},
         ],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import pytest
 import torch
@@ -22,6 +23,8 @@ UNTRAINED = (
 )
 LINEAR = ("actionness", "crosstask_weak", "step_localization")  # a score or two on features, which are small
 LARGEST = 100_000_000  # parameters
+# The deepest networks run once each: these differ from a sibling in the clips that they want alone.
+SIBLINGS = tuple(name for name in NAMES if re.search(r"r101_(8x8|128x1)$", name))
 GOLDEN = ("async_tf",)  # whose whole network is held against the reference's anyway
 TRAINING_ONLY = (
     *("localizer.", "head.linear", "encoder.layer4.", "coherence_head.", "head.left", "head.right"),
@@ -42,6 +45,8 @@ def everything(output) -> torch.Tensor:
 def test_lives(name, tmp_path):
     if sum(p.numel() for p in on_paper(name).parameters()) > LARGEST:
         pytest.skip("half a gigabyte of weights; its forward pass is tried without them, and its small sibling with")
+    if name in SIBLINGS:
+        pytest.skip("the network of its sibling")
     if name in GOLDEN:
         pytest.skip("hundreds of layers, tried elsewhere: forward, from a file, and its criterion step by step")
     torch.manual_seed(0)
