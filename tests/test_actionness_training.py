@@ -86,12 +86,12 @@ def by_command(subcommand: str, model: str, data: str, root: Path, out: Path, *m
 
 @pytest.mark.slow
 def test_order_alone_finds_what_is_done(trained, roots):
-    """Of ten training seeds none stays below 57; of ten untrained models none comes above 47, and chance is 42."""
+    """Of ten seeds none stays below 52.9 (on average 60.0); of ten untrained none comes above 46.7. Chance is 42.9."""
     found = score(zoo.load(str(trained)), "coin", roots["coin"])
     assert found["videos"] == VIDEOS["coin"]
-    assert found["ap"] > 54 > found["positive_rate"] + 8
+    assert found["ap"] > 50 > found["positive_rate"] + 5
     torch.manual_seed(0)
-    assert score(zoo.create("actionness_tiny"), "coin", roots["coin"])["ap"] < 50
+    assert score(zoo.create("actionness_tiny"), "coin", roots["coin"])["ap"] < 48
 
 
 @pytest.mark.slow
@@ -130,7 +130,7 @@ def test_a_checkpoint_is_the_model_that_wrote_it(trained, roots):
 
 
 def test_labels_of_coin_are_learned(roots, tmp_path):
-    """By command and at a width that is not the model's own; untrained it is 39, and 66 or more after a few epochs."""
+    """By command, and at a width that is not the model's own. Of ten seeds none stays below 69.8; untrained, see above."""
     more = [f"--model.dim={DIM}", "--model.rate=0.02", "--data.expected=null"]
     more += ["--trainer.max_epochs=8", "--trainer.log_every_n_steps=1"]
     model = zoo.load(str(fit("actionness_supervised", "coin", roots["coin"], tmp_path, *more)))
@@ -234,11 +234,11 @@ def test_steps_are_learned_by_command_and_found_with_actionness(trained, roots, 
     ckpt = fit("crosstask_weak_tiny", "sandbox_crosstask", roots["crosstask"], tmp_path, *more)
     steps = zoo.load(str(ckpt))
     alone = score(steps, "crosstask", roots["crosstask"])
-    assert alone["average"] > 30  # untrained 8
+    assert alone["average"] > 40  # of four seeds 52 to 57, untrained 5 to 10
     both = zoo.load("step_localization_tiny", weights=[str(ckpt), str(trained)])
     found = score(both, "crosstask", roots["crosstask"])
     assert found["videos"] == alone["videos"] == VIDEOS["crosstask"]
-    assert found["average"] > 15
+    assert found["average"] > 25  # of four seeds 36 to 52: the share of actionness is not chosen for this data
     record = features("crosstask", roots["crosstask"], steps).records("val")[0]
     rows = torch.from_numpy(np.load(record.path)).float()
     expected = 0.2 * steps.step_scores(rows, record.said.steps, record.said.task)
