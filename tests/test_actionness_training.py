@@ -130,7 +130,7 @@ def test_a_checkpoint_is_the_model_that_wrote_it(trained, roots):
 
 
 def test_labels_of_coin_are_learned(roots, tmp_path):
-    """By command, and at a width that is not the model's own. Of ten seeds none stays below 69.8; untrained, see above."""
+    """By command, at a width that is not the model's own. Of ten seeds none stays below 69.8; untrained as above."""
     more = [f"--model.dim={DIM}", "--model.rate=0.02", "--data.expected=null"]
     more += ["--trainer.max_epochs=8", "--trainer.log_every_n_steps=1"]
     model = zoo.load(str(fit("actionness_supervised", "coin", roots["coin"], tmp_path, *more)))
