@@ -182,3 +182,8 @@ def test_every_video_has_its_file(root):
     assert {
         record.name: len(np.load(record.path)) for s in ("train", "val") for record in make(root).records(s)
     } == ROWS
+
+
+def test_a_word_is_no_count_of_videos(tmp_path):
+    with pytest.raises(DataError, match=r"expected is a number of videos, or null .*got 'none'"):
+        Coin(tmp_path, expected="none")

@@ -13,7 +13,7 @@ import numpy as np
 from zoo.data.feature_files import FeatureFile
 from zoo.data.intervals import Interval, cut
 from zoo.data.loader import UNLABELLED
-from zoo.errors import VideoError
+from zoo.errors import DataError, VideoError
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,17 @@ class Annotations:
     def listed(self) -> int:
         """How many videos there should be, with those whose annotation cannot be used."""
         return max(len(self.videos) + len(self.problems), self.expected)
+
+
+def checked_count(expected: int | None, name: str) -> int | None:
+    """How many videos an official list has, or None.
+
+    Raises:
+        DataError: anything else, such as the word.
+    """
+    if expected is not None and (type(expected) is not int or expected < 0):
+        raise DataError(f"{name}: expected is a number of videos, or null (None in Python); got {expected!r}.")
+    return expected
 
 
 @dataclass(frozen=True)

@@ -244,9 +244,10 @@ class AnnotatedFeatures(VideoDataModule):
         """The features that are there, by video id."""
         files = _arrays(self._folder, below=self._folder != self._home)
         if not files:
+            place = self._home / self.places[0] if self._folder == self._home else self._folder
             raise DataError(
                 f"{self._folder}: no features here, ID.npy for each video. Compute them with `zoo extract MODEL "
-                f"--videos DIR --out {self._home / self.places[0]}`, or say where they are (option features)."
+                f"--videos DIR --out {place}`, or say where they are (option features)."
             )
         return files
 

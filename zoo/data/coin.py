@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo.data.annotated_records import Annotations, VideoAnnotation
+from zoo.data.annotated_records import Annotations, VideoAnnotation, checked_count
 from zoo.data.annotated_videos import AnnotatedFeatures
 from zoo.data.intervals import LONGEST, in_order, in_words, interval, seconds, slug
 from zoo.data.json_files import read_json
@@ -72,7 +72,7 @@ class Coin(AnnotatedFeatures):
         super().__init__(root, spec, batch_size, num_workers, seed, rate, features)
         if region not in ("video", "roi"):
             raise DataError(f"{self.name}: region is 'video' or 'roi' (the region of interest), got {region!r}.")
-        self.region, self.expected = region, expected
+        self.region, self.expected = region, checked_count(expected, self.name)
 
     def read_annotations(self, split: str) -> Annotations:
         """The annotations of a split.
@@ -87,7 +87,7 @@ class Coin(AnnotatedFeatures):
         if said.listed != self.expected:
             remarks.append(
                 f"{self.root}: {said.listed} videos are listed for testing, officially there are {self.expected}; a "
-                "score is not that of the papers. Set the option expected to none for data of your own."
+                "score is not that of the papers. Set expected to null (None in Python) for data of your own."
             )
         return replace(said, expected=self.expected, warnings=remarks)
 

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from zoo.data.annotated_records import Annotations, Columns, VideoAnnotation
+from zoo.data.annotated_records import Annotations, Columns, VideoAnnotation, checked_count
 from zoo.data.annotated_videos import AnnotatedFeatures
 from zoo.data.crosstask_files import (
     Pair,
@@ -97,7 +97,8 @@ class CrossTask(AnnotatedFeatures):
         )
         if split not in ("random", "release"):
             raise DataError(f"{self.name}: split is 'random' or 'release', got {split!r}.")
-        self.split, self.split_seed, self.related, self.expected = split, split_seed, related, expected
+        self.split, self.split_seed, self.related = split, split_seed, related
+        self.expected = checked_count(expected, self.name)
 
     @property
     def tasks(self) -> dict[str, tuple[str, ...]]:
@@ -149,8 +150,8 @@ class CrossTask(AnnotatedFeatures):
         if len(pairs) != self.expected:
             found.warnings.append(
                 f"{self._release / 'annotations'}: {len(pairs)} videos are annotated, officially there are "
-                f"{self.expected}; the split is drawn from those, and is another one. Set the option expected to none "
-                "for data of your own."
+                f"{self.expected}; the split is drawn from those, and is another one. Set expected to null "
+                "(None in Python) for data of your own."
             )
 
     @cached_property
