@@ -152,5 +152,8 @@ def test_features_are_packed(coin, tmp_path, capsys):
     assert main(["data", "pack", str(coin), "--out", str(tmp_path / "packed")]) == 0
     assert "2 videos of 36 rows" in capsys.readouterr().out
     assert (tmp_path / "packed" / "features.json").is_file()
+    rates = ["--rate", "0.5", "--source-rate", "2"]
+    assert main(["data", "pack", str(coin), "--out", str(tmp_path / "pooled"), *rates]) == 0
+    assert json.loads((tmp_path / "pooled" / "extraction.json").read_text()) == {"rate": 0.5, "pooled_from": 2}
     assert main(["data", "pack", str(tmp_path / "nowhere"), "--out", str(tmp_path / "other")]) == 1
     assert "no such folder" in capsys.readouterr().err

@@ -2,25 +2,27 @@
 
 A batch is of 1024 videos, 5 clips each, 1024 numbers a row, half precision on the disk; files are in the page cache. At
 a row a second and videos of some 6 minutes a clip is the mean of some 15 rows. Times are of the processor, which a busy
-machine changes little, but for the loader with processes.
+machine changes less than those on the clock, but for loaders with processes.
 
-- packed, loose: batches as the datamodule serves them in one process;
-- packed, workers and loose, workers: the same from a loader with so many, on the clock;
-- litdata: the same clips by the packing library's own `read_window`, one at a time (equal: checked);
+- packed, pooled, loose: batches as the datamodule serves them in one process; pooled: packed at fewer rows a second;
+- ..., workers: the same from a loader with so many, on the clock, and what the training process spends on a batch;
+- fit: pooled batches from such a loader and the step, on the clock;
+- litdata: the clips of packed by the packing library's own `read_window`, one at a time (equal: checked);
 - records: whole records by its `StreamingDataset`, which then have to be cut;
 - numpy: the same clips out of loose files by `numpy.load` with memory mapping (equal: checked);
 - step: forward, backward and Adam of the model on such a batch;
-- parts: where a packed batch's time goes, by cutting it short; and the library's reading alone;
+- parts: where a batch's time goes, by leaving steps out; and the library's reading alone;
 - start: seconds until the first list of records of a datamodule with a csv of a million lines and an index as long.
 
 Peers take part of a batch, and their rates are extrapolated.
 
-    OMP_NUM_THREADS=1 python benchmarks/speed/features.py --videos 2048 --repeats 5 --json
+    OMP_NUM_THREADS=1 python benchmarks/speed/features.py --videos 2048 --repeats 15 --json
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -38,11 +40,12 @@ import torch
 from torch.utils.data import DataLoader
 
 import zoo
+from zoo.data.batch_memory import BatchMemory
+from zoo.data.clip_means import ClipMeans
 from zoo.data.feature_index import write_index
 from zoo.data.feature_shards import pack
 from zoo.data.howto100m import CSV, HowTo100MFeatures
 from zoo.data.order_sampling import OrderSamples, as_is, draw_clips, uniform
-from zoo.data.packed_features import PackedFeatures
 from zoo.methods.actionness import order_loss
 from zoo.spec import FeatureSpec, VideoSpec
 
@@ -79,30 +82,58 @@ def timed(contenders: dict[str, Callable[[int], Any]], repeats: int) -> dict[str
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def through_workers(data: OrderSamples, batch: int, workers: int, batches: int) -> float:
-    """Seconds on the clock for a batch of a loader with processes, once they run."""
-    samples = [(k % len(data), k // len(data)) for k in range(batch * (batches + workers))]
+def through_workers(
+    data: OrderSamples, batch: int, workers: int, batches: int, step: Callable[[Any], None] | None = None
+) -> tuple[float, float]:
+    """Seconds for a batch of a loader with processes, once they run: on the clock, and of this process."""
+    samples = [(k % len(data), k // len(data)) for k in range(batch * (batches + 3 * workers))]
     loader = iter(DataLoader(data, batch, sampler=samples, num_workers=workers, collate_fn=as_is))
-    for _ in range(workers):
+    for _ in range(3 * workers):  # the first ones that each has in store
         next(loader)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     for _ in range(batches):
-        next(loader)
-    return (time.perf_counter() - start) / batches
+        found = next(loader)
+        if step:
+            step(found)
+    return (time.perf_counter() - start) / batches, (time.process_time() - busy) / batches
 
 
-def training_step(batch: int) -> Callable[[int], None]:
-    """Loss, gradients and Adam of the model."""
+def training_step(batch: int) -> Callable[[Any], None]:
+    """Loss, gradients and Adam of the model on a batch, or always on the same one."""
     model = zoo.create("actionness")
     optimiser = model.configure_optimizers()["optimizer"]
-    features, label = torch.rand(batch, CLIPS, DIM), torch.arange(batch) % 2
+    same = {"features": torch.rand(batch, CLIPS, DIM), "label": torch.arange(batch) % 2}
 
-    def step(_: int) -> None:
+    def step(found: Any) -> None:
+        found = found if isinstance(found, dict) else same
         optimiser.zero_grad()
-        order_loss(model.order_scores(features), label).backward()
+        order_loss(model.order_scores(found["features"]), found["label"]).backward()
         optimiser.step()
 
     return step
+
+
+class Read(ClipMeans):
+    """Clips that are read, and no more."""
+
+    def _average(self, clips: torch.Tensor, places: np.ndarray, out: torch.Tensor) -> None:
+        pass
+
+    def _find_endless(self, *_: Any) -> None:
+        pass
+
+
+class Averaged(ClipMeans):
+    """Means of which nobody looks whether they are finite."""
+
+    def _find_endless(self, *_: Any) -> None:
+        pass
+
+
+def cut_short(samples: OrderSamples, means: type[ClipMeans]) -> OrderSamples:
+    other = copy.copy(samples)
+    other._means, other._memory = means(), BatchMemory()
+    return other
 
 
 def clips_of(samples: OrderSamples, epoch: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -145,8 +176,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--peers", type=int, default=64, help="videos that peers read of a batch")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of loaders with processes")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--listed", type=int, default=1_000_000, help="lines of the csv")
+    parser.add_argument("--rate", type=float, default=0.1, help="rows a second of the pooled features")
     parser.add_argument("--json", action="store_true", help=f"write {RESULTS.name}")
     a = parser.parse_args()
     import litdata
@@ -159,10 +192,12 @@ def main() -> None:
         report = pack(loose, packed)
         packing = time.process_time() - start
 
-        ours = samples_of(packed)
-        files = samples_of(loose)
+        start = time.process_time()
+        pack(loose, folder / "pooled", rate=a.rate)
+        pooling = time.process_time() - start
+
+        ours, pooled, files = (samples_of(place) for place in (packed, folder / "pooled", loose))
         library = litdata.StreamingDataset(str(packed), item_loader=litdata.TemporalArrayLoader())
-        store: PackedFeatures = ours.videos.packed
 
         def keys(epoch: int) -> list[tuple[int, int]]:
             return [(number, epoch) for number in range(a.batch)]
@@ -194,44 +229,60 @@ def main() -> None:
         def drawn_only(epoch: int) -> None:
             clips_of(ours, epoch, a.batch)
 
-        def read_only(epoch: int) -> None:
-            for video, starts, length in zip(*clips_of(ours, epoch, a.batch), strict=True):
-                with store.open(int(ours.videos.places[video])) as rows:
-                    rows.read_clips(starts.tolist(), int(length))
-
         batch = ours.__getitems__(keys(0))
         expected = torch.where(batch["label"][:, None, None] == 1, batch["features"], batch["features"].flip(1))
         difference = {
             "litdata": float(np.abs(by_library(0) - expected[: a.peers].numpy()).max()),
             "numpy": float(np.abs(by_numpy(0) - expected[: a.peers].numpy()).max()),
         }
+        parts = {
+            name: [cut_short(data, means) for means in (Read, Averaged)]
+            for name, data in (("packed", ours), ("pooled", pooled))
+        }
+        load = [round(os.getloadavg()[0], 1)]
         seconds = timed(
             {
                 "packed": lambda epoch: ours.__getitems__(keys(epoch)),
+                "pooled": lambda epoch: pooled.__getitems__(keys(epoch)),
                 "loose": lambda epoch: files.__getitems__(keys(epoch)),
                 "litdata": by_library,
                 "records": by_records,
                 "numpy": by_numpy,
                 "step": training_step(a.batch),
                 "parts, draws": drawn_only,
-                "parts, draws and reading": read_only,
+                "parts, packed, read": lambda epoch: parts["packed"][0].__getitems__(keys(epoch)),
+                "parts, packed, averaged": lambda epoch: parts["packed"][1].__getitems__(keys(epoch)),
+                "parts, pooled, read": lambda epoch: parts["pooled"][0].__getitems__(keys(epoch)),
+                "parts, pooled, averaged": lambda epoch: parts["pooled"][1].__getitems__(keys(epoch)),
                 "parts, litdata's reading": library_only,
             },
             a.repeats,
         )
         for name in ("litdata", "records", "numpy", "parts, litdata's reading"):
             seconds[name] *= a.batch / a.peers
-        for name, data in (("packed", ours), ("loose", files)):
-            seconds[f"{name}, workers"] = through_workers(data, a.batch, a.workers, 2 * a.repeats)
-        lengths = clips_of(ours, 0, a.batch)[2]
-        bytes_read = int(lengths.sum()) * CLIPS * DIM * 2
+        load.append(round(os.getloadavg()[0], 1))
+        rounds: dict[str, list[float]] = {}
+        step = training_step(a.batch)
+        for _ in range(a.rounds):
+            for name, data in (("packed", ours), ("pooled", pooled), ("loose", files)):
+                clock, busy = through_workers(data, a.batch, a.workers, 2 * a.repeats)
+                rounds.setdefault(f"{name}, workers", []).append(clock)
+                rounds.setdefault(f"{name}, workers, training process", []).append(busy)
+            rounds.setdefault("fit", []).append(through_workers(pooled, a.batch, a.workers, 2 * a.repeats, step)[0])
+            start = time.perf_counter()
+            for k in range(2 * a.repeats):
+                step(k)
+            rounds.setdefault("step, clock", []).append((time.perf_counter() - start) / 2 / a.repeats)
+        seconds |= {name: statistics.median(values) for name, values in rounds.items()}
+        load.append(round(os.getloadavg()[0], 1))
+        lengths = {name: clips_of(data, 0, a.batch)[2] for name, data in (("packed", ours), ("pooled", pooled))}
         starting = start_up(folder / "listed", a.listed)
 
     result = {
         "date": str(date.today()),
         "device": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
+        "load": load,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "litdata": litdata.__version__,
@@ -240,18 +291,27 @@ def main() -> None:
         "videos": a.videos,
         "batch": [a.batch, CLIPS, DIM],
         "workers": a.workers,
-        "rows_in_a_clip": round(float(lengths.mean()), 1),
-        "mib_read_a_batch": round(bytes_read / 2**20, 1),
+        "pooled_to": a.rate,
+        "rows_in_a_clip": {name: round(float(of.mean()), 1) for name, of in lengths.items()},
+        "mib_in_clips_of_a_batch": {
+            name: round(int(of.sum()) * CLIPS * DIM * 2 / 2**20, 1) for name, of in lengths.items()
+        },
         "milliseconds_a_batch": {name: round(1000 * value, 2) for name, value in seconds.items()},
         "samples_a_second": {
-            name: round(a.batch / value) for name, value in seconds.items() if not name.startswith("parts")
+            name: round(a.batch / value)
+            for name, value in seconds.items()
+            if not name.startswith("parts") and not name.endswith("process")
         },
         "times_faster_than": {
             name: round(seconds[name] / seconds["packed" if name != "numpy" else "loose"], 1)
             for name in ("litdata", "records", "numpy")
         },
         "largest_difference": difference,
-        "packing": {"seconds": round(packing, 1), "mib_a_second": round(report.bytes / packing / 2**20)},
+        "packing": {
+            "seconds": round(packing, 1),
+            "mib_a_second": round(report.bytes / packing / 2**20),
+            "pooled_seconds": round(pooling, 1),
+        },
         "start_up": {"listed": a.listed, "seconds": round(starting, 2)},
     }
     print(json.dumps(result, indent=1))

@@ -21,7 +21,7 @@ from torch import Tensor
 from zoo.data.feature_files import FeatureRows, as_float32, require_finite
 from zoo.errors import VideoError
 
-_RUN = 1 << 20  # bytes of rows that are averaged at once, unless one video has more
+_RUN = 2 << 20  # bytes of rows that are averaged at once, unless one video has more
 _FEW = 4  # rows that are added one by one
 _CALL = 12 << 10  # bytes that are copied in the time that a call to read takes
 _BUFFERS = 1000  # that one call may fill; 1024 on Linux
@@ -162,47 +162,42 @@ class ClipMeans:
         view = memoryview(stored)
         buffers = [view[first : first + size] for first in range(0, len(stored), size)]
         clips = torch.from_numpy(stored.view(some.dtype)).view(run * count, some.length, dim)
-        reads = self._plan(some, row)
+        gaps = row * (np.diff(some.starts) - some.length)
+        near = (gaps >= 0).all(1) & (gaps.sum(1) <= _CALL * (count - 1)) & (2 * count <= _BUFFERS)
+        self._skipped, skipped = _room(self._skipped, int(gaps[near].max(initial=0)))
+        nowhere = {gap: memoryview(skipped)[:gap] for gap in np.unique(gaps[near]).tolist()}
+        begin = some.videos.offset[some.numbers, None] + row * some.starts
+        # Long lists and no short ones: a thousand lists would have Python look for garbage.
+        between = [nowhere.get(gap) for gap in gaps.ravel().tolist()]
+        where, near, total = begin.ravel().tolist(), near.tolist(), (begin[:, -1] - begin[:, 0] + size).tolist()
         for first in range(0, len(some.places), run):
             places = some.places[first : first + run]
-            for k in range(0, len(places) * count, count):
-                number, ahead, where, gaps, total = next(reads)
-                into = buffers[k : k + count] if ahead else buffers[k : k + count][::-1]
+            for at, number in enumerate(some.numbers[first : first + run].tolist(), first):
+                k = (at - first) * count
+                into = buffers[k : k + count] if some.ahead[number] else buffers[k : k + count][::-1]
                 file = some.videos.file[number]
                 try:
-                    if gaps is None:
-                        whole = all(os.preadv(file, [clip], at) == size for clip, at in zip(into, where, strict=True))
-                    else:
+                    if near[at]:
                         scattered = into * 2
-                        scattered[::2], scattered[1::2] = into, gaps
-                        whole = os.preadv(file, scattered, where[0]) == total
+                        scattered.pop()
+                        scattered[::2], scattered[1::2] = into, between[at * (count - 1) : (at + 1) * (count - 1)]
+                        whole = os.preadv(file, scattered, where[at * count]) == total[at]
+                    else:
+                        whole = all(
+                            os.preadv(file, [clip], place) == size
+                            for clip, place in zip(into, where[at * count : (at + 1) * count], strict=True)
+                        )
                 except OSError:
                     whole = False
                 if not whole:  # once more, to learn what is wrong
                     try:
-                        found = some.videos.rows(number).read_clips(some.starts[first + k // count], some.length)
+                        found = some.videos.rows(number).read_clips(some.starts[at].tolist(), some.length)
                         for clip, rows in zip(into, found, strict=True):
                             clip[:] = memoryview(rows).cast("B")
                     except VideoError as error:
                         broken[number] = error
             self._average(clips[: len(places) * count], places, out)
         return broken
-
-    def _plan(self, some: _Clips, row: int) -> Iterator[tuple[int, bool, list[int], list[memoryview] | None, int]]:
-        """Of each video its number, whether it is wanted in its order, the places of its clips in its file and, where
-        they are read in one call, where to put what lies between them, and how many bytes all have."""
-        gaps = row * (np.diff(some.starts) - some.length)
-        count, size = some.starts.shape[1], row * some.length
-        near = (gaps >= 0).all(1) & (gaps.sum(1) <= _CALL * (count - 1)) & (2 * count <= _BUFFERS)
-        self._skipped, skipped = _room(self._skipped, int(gaps[near].max(initial=0)))
-        nowhere = memoryview(skipped)
-        begin = some.videos.offset[some.numbers, None] + row * some.starts
-        for number, where, gap, is_near, total in zip(
-            some.numbers.tolist(), begin.tolist(), gaps.tolist(), near.tolist(),
-            (begin[:, -1] - begin[:, 0] + size).tolist(), strict=True,
-        ):  # fmt: skip
-            between = [nowhere[:bytes_] for bytes_ in gap] + [nowhere[:0]] if is_near else None
-            yield number, some.ahead[number], where, between, total
 
     def _average(self, clips: Tensor, places: np.ndarray, out: Tensor) -> None:
         """The means of clips ``[n x M, L, D]``, to their places."""
@@ -221,7 +216,8 @@ class ClipMeans:
                 self._ones = torch.ones(clips.shape[0] * length)
             ones = self._ones[: clips.shape[0] * length].view(-1, 1, length)
             clips = torch.bmm(ones, clips).div_(length)
-        out.index_copy_(0, torch.from_numpy(places), clips.view(len(places), *out.shape[1:]))
+        # NumPy copies rows, PyTorch one number after the other.
+        out.numpy()[places] = clips.numpy().reshape(len(places), *out.shape[1:])
 
     def _read_strange(self, some: _Clips, out: Tensor) -> dict[int, VideoError]:
         """As `read`, of rows that lie in other ways, a video at a time."""

@@ -12,7 +12,8 @@ numbers. `zoo.data.packed_features` reads them.
 
 Rows may be pooled to fewer a second, for a loader that has to be fast: a clip of a sample of order lasts a tenth of its
 window, and of one or two rows that are means already it takes a fraction of the reading. Clips then begin on the grid
-of these rows and last whole numbers of them; nothing finer can be had from the shards.
+of these rows and last whole numbers of them, nothing finer can be had from the shards, and videos with fewer rows than
+a sample has clips (once both ends are trimmed) are no longer drawn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Packed features (`zoo.data.feature_shards`) by rows: from a disk, or from object storage through a cache.
 
-Reading takes `features.json` and `features.index` alone, and one read a clip. LitData's own way to a few rows of a
-record (`read_window`) takes some four times as long, for its checks and copies (benchmarks/speed/features.py), and its
-iteration in chunks can neither balance categories nor resume at a batch of several processes. So LitData packs and
+Reading takes `features.json` and `features.index` alone, and one read a clip at most. LitData's own way to a few rows
+of a record (`read_window`) takes some five times as long, for its checks and copies (benchmarks/speed/features.py), and
+its iteration can neither balance categories nor resume at a batch of several processes. So LitData packs and
 downloads, and the rows are read here.
 """
 
