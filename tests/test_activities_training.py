@@ -31,15 +31,7 @@ COMMAND = [
     *("--model", "temporal_fields_tiny", "--data", "sandbox_charades", "--data.num_workers=0"),
     *("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Frames are small: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="session")

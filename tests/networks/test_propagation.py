@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,15 +17,7 @@ from zoo.networks.label_maps import classes_in, labels_to_mask, mask_to_labels
 from zoo.networks.propagation import Propagation, Propagator, largest
 
 WALK = {"topk": 10, "temperature": 0.05, "joint": True, "rescale": False}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Maps are small here: on a busy machine threads would only wait for one another."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def video(

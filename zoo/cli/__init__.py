@@ -290,17 +290,17 @@ def _answer(model, a: argparse.Namespace) -> tuple:
 
 def _classes(model, file: Path, **options) -> tuple[dict, list]:
     """A classifier's answer for `zoo predict`: for machines, and as tables."""
-    predictions = model.predict(file, **options)
-    grid = table("score", "class")
-    for p in predictions:
-        grid.add_row(f"{p.score:.3f}", p.label)
-    return {"predictions": [vars(p) for p in predictions]}, [grid]
+    return _ranked(model.predict(file, **options), "class")
 
 
 def _sentences(model, file: Path, *, top: int, text: Sequence[str] = ()) -> tuple[dict, list]:
     """The answer of a model of clips and sentences for `zoo predict`: for machines, and as tables."""
-    predictions = model.predict(file, text, top)
-    grid = table("score", "sentence")
+    return _ranked(model.predict(file, text, top), "sentence")
+
+
+def _ranked(predictions: Sequence, what: str) -> tuple[dict, list]:
+    """Labels with their scores, best first, in both forms."""
+    grid = table("score", what)
     for p in predictions:
         grid.add_row(f"{p.score:.3f}", p.label)
     return {"predictions": [vars(p) for p in predictions]}, [grid]
