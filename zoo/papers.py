@@ -27,6 +27,8 @@ PAPERS = {
     "Bischof. DAGM 2007",
     "zhukov2019crosstask": "Cross-task Weakly Supervised Learning from Instructional Videos. Dimitri Zhukov, "
     "Jean-Baptiste Alayrac, Ramazan Gokberk Cinbis, David Fouhey, Ivan Laptev, Josef Sivic. CVPR 2019",
+    "ye2018interpretable": "Interpretable Intuitive Physics Model. Tian Ye, Xiaolong Wang, James Davidson, "
+    "Abhinav Gupta. ECCV 2018",
     "zhukov2020actionness": "Learning Actionness via Long-range Temporal Order Verification. Dimitri Zhukov, "
     "Jean-Baptiste Alayrac, Ivan Laptev, Josef Sivic. ECCV 2020",
     "wightman2019timm": "PyTorch Image Models. Ross Wightman. 2019",

@@ -136,6 +136,30 @@ class FeatureSpec:
 
 
 @dataclass(frozen=True)
+class CollisionSpec:
+    """How simulated collisions are grouped, for methods that learn from what changes between them.
+
+    A mini-batch is five sequences that differ in one physical property only, in the order of its five scales.
+
+    Attributes:
+        properties: those whose mini-batches are trained on, in the order in which staggered training adds them.
+        groups: mini-batches of each property in a training batch.
+        flow: whether the optical flow between consecutive frames is served, too.
+    """
+
+    properties: tuple[str, ...] = ("mass", "speed", "friction")
+    groups: int = 4
+    flow: bool = False
+
+    def __post_init__(self) -> None:
+        known = ("mass", "speed", "friction")
+        if not self.properties or len(set(self.properties)) != len(self.properties) or set(self.properties) - {*known}:
+            raise ZooError(f"spec: properties must be of {', '.join(known)}, each once, got {self.properties!r}.")
+        if not (isinstance(self.groups, int) and self.groups >= 1):
+            raise ZooError(f"spec: groups must be a positive integer, got {self.groups!r}.")
+
+
+@dataclass(frozen=True)
 class VideoSpec:
     """How a clip is cut out of a video, for training and for testing. Sizes in pixels, colours RGB in 0..1.
 
@@ -156,6 +180,7 @@ class VideoSpec:
         trajectory: how a video becomes a sequence of clips; None where each clip stands alone.
         moments: how a video is seen as single frames; None for models of clips.
         features: how it is seen as rows of features; None for models of pixels.
+        collisions: how simulated collisions are grouped; None for models of single videos.
         pixels: whether the model looks at videos (or their features) at all; a baseline that guesses needs their
             annotations only.
         mean: per channel, subtracted from RGB in 0..1.
@@ -177,6 +202,7 @@ class VideoSpec:
     trajectory: TrajectorySpec | None = None
     moments: MomentSpec | None = None
     features: FeatureSpec | None = None
+    collisions: CollisionSpec | None = None
     pixels: bool = True
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
@@ -217,7 +243,13 @@ class VideoSpec:
     def from_dict(cls, values: dict[str, Any]) -> VideoSpec:
         """The inverse of `to_dict`; an unknown field is an error that names it."""
         values = _checked(cls, "spec", values)
-        for name, kind in (("trajectory", TrajectorySpec), ("moments", MomentSpec), ("features", FeatureSpec)):
+        kinds = {
+            "trajectory": TrajectorySpec,
+            "moments": MomentSpec,
+            "features": FeatureSpec,
+            "collisions": CollisionSpec,
+        }
+        for name, kind in kinds.items():
             if values.get(name) is not None:
                 values[name] = kind(**_checked(kind, f"spec.{name}", values[name]))
         return cls(**values)

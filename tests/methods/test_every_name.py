@@ -20,6 +20,7 @@ NAMES = zoo.list_models()
 UNTRAINED = (
     *("label_propagation_identity", "timm_encoder", "oops_chance", "charades_chance", "flow_magnitude"),
     *("actionness_chance", "actionness_middle", "actionness_flow"),
+    *("intuitive_physics_linear_flow", "intuitive_physics_linear_flow_tiny"),
 )
 LINEAR = ("actionness", "crosstask_weak", "step_localization")  # a score or two on features, which are small
 LARGEST = 100_000_000  # parameters

@@ -18,6 +18,7 @@ DATA_SETS = {
     "jhmdb": "zoo.data.jhmdb.Jhmdb",
     "kinetics": "zoo.data.kinetics.Kinetics",
     "oops": "zoo.data.oops.Oops",
+    "physics_collisions": "zoo.data.physics_collisions.PhysicsCollisions",
     "sandbox_charades": "zoo.data.sandbox.datamodules.SandboxCharades",
     "sandbox_coin": "zoo.data.sandbox.howto_datamodules.SandboxCoin",
     "sandbox_crosstask": "zoo.data.sandbox.howto_datamodules.SandboxCrossTask",

@@ -1,0 +1,387 @@
+"""An interpretable intuitive physics model (Ye, Wang, Davidson, Gupta, ECCV 2018; chapter 9 of the thesis).
+
+Four frames of a collision become a vector, the vector a sampling grid, and the fourth frame seen through it the fifth.
+Mass, speed and friction get columns of the vector to themselves: in a mini-batch only one property changes, and only
+its columns are let through (Eq. 9.1), the others are pulled to their mean (Eq. 9.3, `zoo.networks.selective_filter`).
+What the columns mean can then be used: exchanged, interpolated, multiplied by small networks.
+
+The released code is followed where the text differs: an L1 loss that is weighted by colour instead of plain (Eq. 9.2),
+a gradient written by hand instead of a sum of losses (Eq. 9.4), four mini-batches of each property in a batch, three
+linear layers instead of four in the encoder. The "flow" is the grid itself, with no identity added to it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import WeightsError, ZooError
+from zoo.methods.base import Recipe
+from zoo.methods.collisions import (
+    PROPERTIES,
+    RECIPE,
+    SEEN,
+    CollisionModel,
+    Frames,
+    Future,
+    Views,
+    collision_spec,
+    interpolated,
+    numbered,
+    replaced,
+)
+from zoo.methods.staggered import StaggeredTraining
+from zoo.networks.physics import (
+    RELEASED,
+    TINY,
+    GridDecoder,
+    PhysicsEncoder,
+    RatioNetwork,
+    Sizes,
+    identity_grid,
+    start_uniform,
+    warp,
+)
+from zoo.networks.selective_filter import select, spread
+from zoo.registry import register
+
+BLOCK = 25  # columns of each property; the other 231 are for all that is intrinsic to the scene
+STAGES = (106, 106, 107)  # epochs; the paper gives their sum alone
+TINY_RATE = 1e-3  # of Adam; the paper's is for fine-tuning AlexNet
+RATIOS = {"third": 1 / 3, "half": 1 / 2, "double": 2.0, "triple": 3.0}  # the paper has the last two
+
+
+def colour_weight(truth: Tensor) -> Tensor:
+    """How much each pixel counts, ``[B, 3, S, S]`` to ``[B, 1, S, S]``: how far its most colourful channel is off grey.
+
+    Not in the paper. Objects are colourful, walls and floors are not; on neutral grey 0.0147 is left, for the mean
+    colour was subtracted.
+    """
+    return (truth - truth.mean(dim=1, keepdim=True)).abs().amax(dim=1, keepdim=True)
+
+
+def image_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """``20 / B * sum(|y_hat - y| * w) / (3 S S)``: what the released code trains on, in place of Eq. 9.2.
+
+    Args:
+        predicted: ``[B, 3, S, S]``.
+        truth: the same of the true frames, with their mean colour subtracted.
+    """
+    return 20 * ((predicted - truth).abs() * colour_weight(truth)).mean()
+
+
+def unsettled(grid: Tensor) -> Tensor:
+    """How far a grid ``[B, S, S, 2]`` is from leaving everything where it is.
+
+    Not in the paper: without it a network that starts from nothing, on a floor that looks the same everywhere, is told
+    where its pixels should come from by a few of them only.
+    """
+    return (grid - identity_grid(grid.shape[1], grid.device)).square().mean()
+
+
+def mle_loss(predicted: Tensor, truth: Tensor) -> Tensor:
+    """``L_mle`` of each frame (Eq. 9.2): the sum of absolute differences, ``[B]``."""
+    return (predicted - truth).abs().sum(dim=(1, 2, 3))
+
+
+def average_loss(z: Tensor, groups: Tensor, dims: Tensor) -> Tensor:
+    """``L_ave`` of mini-batches of one property (Eq. 9.3), ``[G]``.
+
+    Args:
+        z: ``[B, D]``.
+        groups: the mini-batches' rows, ``[G, 5]``.
+        dims: the property's columns ``[C]``; all others should be the same within a mini-batch.
+    """
+    return spread(z, groups).square().index_fill(2, dims, 0.0).sum(dim=(1, 2))
+
+
+class IntuitivePhysics(CollisionModel):
+    """The encoder, the decoder, and a network for every property and ratio."""
+
+    def __init__(
+        self,
+        sizes: Sizes = RELEASED,
+        *,
+        recipe: Recipe = RECIPE,
+        groups: int = 4,
+        stages: Sequence[int] = STAGES,
+        constrained: bool = True,
+        ratios: bool = True,
+        settle: int = 0,
+    ) -> None:
+        """
+        Args:
+            sizes: of the networks.
+            recipe: how they are trained.
+            groups: mini-batches of each property in a batch.
+            stages: epochs with one, two and three properties; a single number trains on all from the start.
+            constrained: let only the property through that changes; without it this is the paper's baseline, whose
+                columns are found afterwards.
+            ratios: with networks that multiply properties. Published weights have none.
+            settle: first steps in which the grid also learns to leave everything where it is.
+        """
+        super().__init__(collision_spec(sizes.side, groups), recipe)
+        if len(stages) not in (1, len(PROPERTIES)) or min(stages) < 1:
+            raise ZooError(f"stages: epochs of one stage or of {len(PROPERTIES)} are wanted, got {tuple(stages)}.")
+        self.constrained, self.stages, self.settle = constrained, tuple(stages), settle
+        self.encoder, self.decoder = PhysicsEncoder(sizes), GridDecoder(sizes)
+        start_uniform(self)
+        self.ratios = nn.ModuleDict(
+            {f"{p}_{ratio}": RatioNetwork(BLOCK) for p in PROPERTIES for ratio in RATIOS} if ratios else {}
+        )
+        self.ratios.requires_grad_(False)  # they learn at the end, of the finished vector
+        self.register_buffer("dims", torch.arange(len(PROPERTIES) * BLOCK).view(-1, BLOCK))
+
+    @staticmethod
+    def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The released code's names to ours."""
+        return from_release(state)
+
+    @staticmethod
+    def upstream_arguments(state: Mapping[str, Any]) -> dict[str, Any]:
+        """The release has no networks of ratios."""
+        return {"ratios": False}
+
+    @staticmethod
+    def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
+        """Whether there are networks of ratios."""
+        return {**said, **({"ratios": any(key.startswith("ratios.") for key in state)} if state else {})}
+
+    def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Another of these models as a start: networks of ratios that it lacks stay as they are."""
+        fresh = {key: value for key, value in self.state_dict().items() if key.startswith("ratios.")}
+        return {**fresh, **state}
+
+    def start_from_image(self, state: Mapping[str, Tensor]) -> None:
+        """Take AlexNet's convolutions, named as torchvision names them."""
+        features = {key[9:]: value for key, value in state.items() if key.startswith("features.")}
+        self.encoder.features.load_state_dict(features)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """The fifth frame ``[B, 3, S, S]`` of clips ``[B, 3, T, S, S]`` with ``T >= 4``, without their mean colour."""
+        return self.decode(self.encode(clips), clips[:, :, SEEN - 1])[0]
+
+    def encode(self, clips: Tensor) -> Tensor:
+        """The physics vector ``[B, 306]`` of clips ``[B, 3, T, S, S]``; the first four frames are looked at."""
+        return self.encoder(clips[:, :, :SEEN])
+
+    def latent(self, views: Views) -> Tensor:
+        return self.encode(views.clips)
+
+    def decode(self, z: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        grid = self.decoder(z)
+        return warp(frame, grid), grid
+
+    def scaled(self, z: Tensor, property: int, ratio: str) -> Tensor | None:
+        name = f"{PROPERTIES[property]}_{ratio}"
+        if name not in self.ratios:
+            return None
+        dims = self.dims[property]
+        return replaced(z, dims, self.ratios[name](z[:, dims]))
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        views = self.views(batch)
+        before, truth = views.clips[:, :, SEEN - 1], views.clips[:, :, SEEN]
+        z = seen = self.latent(views)
+        if self.constrained:
+            unknown = torch.zeros(len(PROPERTIES), dtype=torch.bool, device=z.device)  # trained ones are all there
+            seen = select(z, batch["groups"], batch["property"], self.dims, unknown)
+        predicted, grid = self.decode(seen, before)
+        loss = self.loss(predicted, grid, truth, views)
+        self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True, batch_size=len(z))
+        self.log_dict(self.changes(z.detach(), batch), on_step=False, on_epoch=True, batch_size=len(z), sync_dist=True)
+        return loss + unsettled(grid) if self.global_step < self.settle else loss
+
+    def loss(self, predicted: Tensor, grid: Tensor, truth: Tensor, views: Views) -> Tensor:
+        """What is trained on; see `image_loss`."""
+        return image_loss(predicted, truth)
+
+    def changes(self, z: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """How much a property's own columns change in its mini-batches, and the intrinsic ones in all of them.
+
+        The released code logs both times a hundred; the first must stay away from zero.
+        """
+        away = spread(z, batch["groups"]).abs()
+        own = away.gather(2, self.dims[batch["property"]][:, None].expand(-1, away.shape[1], -1)).mean(dim=(1, 2))
+        intrinsic = away.mean(dim=(0, 1)).index_fill(0, self.dims.flatten(), 0.0).sum() / (
+            z.shape[1] - self.dims.numel()
+        )
+        found = {"feature_loss": 100 * intrinsic}
+        for number, name in enumerate(PROPERTIES):
+            rows = own[batch["property"] == number]
+            if len(rows):
+                found[f"change_{name}"] = 100 * rows.mean()
+        return found
+
+    def configure_callbacks(self) -> list[Any]:
+        return [StaggeredTraining(self.spec.collisions.properties, self.stages)]
+
+    @torch.inference_mode()
+    def predict(self, frames: Frames) -> Future:
+        """The fifth frame of a collision.
+
+        Args:
+            frames: its first four: uint8 ``[T, 3, H, W]``, a folder of images, or their paths.
+        """
+        z, before = self._look(frames)
+        return self.futures(z, before)[0]
+
+    @torch.inference_mode()
+    def edit(self, frames: Frames, **ratios: float) -> Future:
+        """The fifth frame if a property were a multiple of what it is: ``edit(frames, mass=2.0, friction=0.5)``.
+
+        Args:
+            frames: as of `predict`.
+            **ratios: of ``mass``, ``speed`` and ``friction``: 1/3, 1/2, 2 or 3.
+
+        Raises:
+            ZooError: no such property, or no network has learned the ratio.
+        """
+        z, before = self._look(frames)
+        for property, ratio in ratios.items():
+            number = numbered(property)
+            if ratio == 1:
+                continue
+            named = [name for name, value in RATIOS.items() if abs(value - ratio) < 1e-2]
+            if not named:
+                raise ZooError(f"{property} times {ratio:g}: learned are the ratios 1/3, 1/2, 2 and 3.")
+            changed = self.scaled(z, number, named[0])
+            if changed is None:
+                raise ZooError(
+                    f"these weights of {self.name} have no networks that multiply {property}: published ones have "
+                    "none. `interpolate` and `swap` need none; `zoo fit` learns them at its end."
+                )
+            z = changed
+        return self.futures(z, before)[0]
+
+    @torch.inference_mode()
+    def interpolate(self, a: Frames, b: Frames, property: str, steps: int = 5) -> list[Future]:
+        """Fifth frames of ``a``, with a property between its own value and that of ``b`` (section 9.4.2).
+
+        Args:
+            a: as of `predict`.
+            b: the same; only the property's part of its vector is taken.
+            property: ``"mass"``, ``"speed"`` or ``"friction"``.
+            steps: frames, from the value of ``a`` to that of ``b``.
+        """
+        dims = self.block(property)[None]
+        if steps < 2:
+            raise ZooError(f"interpolate: steps must be at least 2, got {steps}.")
+        (z, before), (other, _) = self._look(a), self._look(b)
+        return self.futures(interpolated(z, other, dims, steps)[0], before.expand(steps, -1, -1, -1))
+
+    @torch.inference_mode()
+    def swap(self, a: Frames, b: Frames, property: str) -> Future:
+        """The fifth frame of ``a`` with the property's part of the vector of ``b`` (figure 9.8)."""
+        dims = self.block(property)
+        (z, before), (other, _) = self._look(a), self._look(b)
+        return self.futures(replaced(z, dims, other[:, dims]), before)[0]
+
+    def _look(self, frames: Frames) -> tuple[Tensor, Tensor]:
+        clips = self.read(frames)
+        return self.encode(clips), clips[:, :, SEEN - 1]
+
+
+_RULES = (
+    (r"alexnet\.0\.features\.(\d+)", r"encoder.features.\1"),
+    (r"encoder1\.(\d+)", r"encoder.together.\1"),
+    (r"encoder2\.(\d+)\.linear\.0", lambda m: f"encoder.linear.{2 * int(m[1])}"),
+    (r"flownetwork\.fc\.(\d+)\.linear\.0", lambda m: f"decoder.linear.{2 * int(m[1])}"),
+    (r"flownetwork\.decoder\.(\d+)", r"decoder.grow.\1"),
+)
+
+
+def from_release(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The released code's state dict under our names, with its fixed columns of each property.
+
+    Raises:
+        WeightsError: naming every entry that such a model does not have.
+    """
+    ours, unknown = {}, []
+    for key, value in state.items():
+        stem, _, kind = key.removeprefix("module.").rpartition(".")
+        for pattern, name in _RULES:
+            if kind in ("weight", "bias") and re.fullmatch(pattern, stem):
+                ours[f"{re.sub(pattern, name, stem)}.{kind}"] = torch.as_tensor(value)
+                break
+        else:
+            unknown.append(key)
+    if unknown:
+        raise WeightsError(
+            f"intuitive physics weights: no place for {len(unknown)} of {len(state)} names: "
+            f"{', '.join(sorted(unknown))}. Is this the release's model_best.pth?"
+        )
+    ours["dims"] = torch.arange(len(PROPERTIES) * BLOCK).view(-1, BLOCK)
+    return ours
+
+
+@register("intuitive_physics", paper="ye2018interpretable")
+@register("intuitive_physics_baseline", paper="ye2018interpretable", constrained=False, stages=(319,))
+def intuitive_physics(
+    constrained: bool = True,
+    ratios: bool = True,
+    groups: int = 4,
+    stages: tuple[int, ...] = STAGES,
+    settle: int = 0,
+    learning_rate: float | None = None,
+) -> IntuitivePhysics:
+    """Frames of 256 pixels through AlexNet to a vector of mass, speed, friction and the rest.
+
+    Args:
+        constrained: let only the property through that changes in a mini-batch.
+        ratios: with networks that multiply properties.
+        groups: mini-batches of each property in a batch.
+        stages: epochs with one, two and three properties; a single number trains on all from the start.
+        settle: first steps in which the grid also learns to leave everything where it is.
+        learning_rate: in place of the recipe's own.
+    """
+    return IntuitivePhysics(
+        recipe=replace(RECIPE, epochs=sum(stages)).with_rate(learning_rate),
+        groups=groups,
+        stages=stages,
+        constrained=constrained,
+        ratios=ratios,
+        settle=settle,
+    )
+
+
+@register("intuitive_physics_tiny", paper="ye2018interpretable", summary="a tiny intuitive physics model, 64 pixels")
+@register(
+    "intuitive_physics_baseline_tiny",
+    paper="ye2018interpretable",
+    summary="the same without constraints: the paper's baseline",
+    constrained=False,
+    stages=(16,),
+)
+def tiny(
+    constrained: bool = True,
+    ratios: bool = True,
+    groups: int = 4,
+    stages: tuple[int, ...] = (4, 4, 8),
+    settle: int = 100,
+    learning_rate: float | None = None,
+) -> IntuitivePhysics:
+    """Frames of 64 pixels, trained from nothing on two processor cores.
+
+    Args:
+        constrained: let only the property through that changes in a mini-batch.
+        ratios: with networks that multiply properties.
+        groups: mini-batches of each property in a batch.
+        stages: epochs with one, two and three properties; a single number trains on all from the start.
+        settle: first steps in which the grid also learns to leave everything where it is.
+        learning_rate: in place of the recipe's own.
+    """
+    return IntuitivePhysics(
+        TINY,
+        recipe=replace(RECIPE, rate=TINY_RATE, epochs=sum(stages)).with_rate(learning_rate),
+        groups=groups,
+        stages=stages,
+        constrained=constrained,
+        ratios=ratios,
+        settle=settle,
+    )

@@ -1,0 +1,76 @@
+"""Staggered training: one property first, then two, then three (Ye et al., ECCV 2018, section 9.3.3 of the thesis).
+
+The released code trains each stage by hand, from the weights of the epoch of the stage before whose mean training loss
+was lowest, with a new optimiser. This callback does the same within one run, and resumes in the middle of it. When all
+stages are over it finishes the model: see `zoo.methods.physics_vector`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from zoo.methods.physics_vector import finish
+
+
+class StaggeredTraining(pl.Callback):
+    """Tells the data which properties to serve, keeps each stage's best weights, finishes the model at the end."""
+
+    def __init__(self, properties: Sequence[str], epochs: Sequence[int]) -> None:
+        """
+        Args:
+            properties: in the order in which they are added.
+            epochs: of each stage; a single number is one stage with all properties.
+        """
+        self.properties, self.ends = tuple(properties), tuple(accumulate(epochs))
+        self.best_loss, self.best_epoch = float("inf"), -1
+        self.best: dict[str, Tensor] = {}
+
+    def stage(self, epoch: int) -> int:
+        """The number of an epoch's stage, from 0; what lies beyond the last one is still of it."""
+        return min(sum(epoch >= end for end in self.ends), len(self.ends) - 1)
+
+    def active(self, epoch: int) -> tuple[str, ...]:
+        """The properties that an epoch trains on."""
+        return self.properties if len(self.ends) == 1 else self.properties[: self.stage(epoch) + 1]
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """The sampler asks for each epoch, so a resumed run is in its stage at once."""
+        if stage == "fit" and hasattr(trainer.datamodule, "schedule"):
+            trainer.datamodule.schedule = self.active
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.log("stage", float(self.stage(trainer.current_epoch) + 1), prog_bar=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, loss = trainer.current_epoch, trainer.callback_metrics.get("train_loss_epoch")
+        if loss is not None and float(loss) < self.best_loss:
+            self.best_loss, self.best_epoch = float(loss), epoch
+            self.best = {key: value.detach().clone() for key, value in pl_module.state_dict().items()}
+        if epoch + 1 in self.ends or epoch + 1 == trainer.max_epochs:
+            self._next_stage(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Columns of the baseline and networks of ratios, on weights that will not change any more."""
+        if self.best:  # the run was ended within a stage, by its steps or by its time
+            self._next_stage(trainer, pl_module)
+        finish(pl_module, trainer.datamodule)
+
+    def _next_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.best:
+            pl_module.load_state_dict({key: value.to(pl_module.device) for key, value in self.best.items()})
+        for optimizer in trainer.optimizers:
+            optimizer.state.clear()
+        self.best_loss, self.best_epoch, self.best = float("inf"), -1, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
+        self.best = {key: torch.as_tensor(value) for key, value in state_dict["best"].items()}

@@ -1,0 +1,75 @@
+"""The bottleneck that lets one property through: within a mini-batch all else is replaced by its mean.
+
+How the released code of the intuitive physics model enforces Eq. 9.1, with a gradient that is written by hand: where
+a property is let through, the prediction's error teaches it; everything else is only pulled to the mean, with a weight
+of a power of ten that keeps the pull some hundred times below the teaching (the lambda of Eq. 9.4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+ORDERS = 2  # of ten by which the pull stays below the gradient of the property's own numbers
+
+
+def select(z: Tensor, groups: Tensor, property: Tensor, dims: Tensor, known: Tensor) -> Tensor:
+    """The vectors that the decoder sees in training.
+
+    Args:
+        z: ``[B, D]``.
+        groups: rows of ``z`` in each mini-batch, ``[G, 5]``.
+        property: number of the property that changes in each mini-batch, ``[G]``.
+        dims: columns of ``z`` that each property has to itself, ``[P, C]``.
+        known: which properties are being trained, bool ``[P]``. Columns of one that is known and changes in no
+            mini-batch of this batch become zero; those of an unknown one are like any other.
+
+    Returns:
+        ``[B, D]``. Rows outside all mini-batches stay as they are.
+    """
+    return _Select.apply(z, groups, property, dims, known)
+
+
+class _Select(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, groups: Tensor, property: Tensor, dims: Tensor, known: Tensor) -> Tensor:
+        own, absent = _columns(z.shape[1], property, dims, known)
+        grouped = z[groups]  # [G, 5, D]
+        filtered = torch.where(own[:, None], grouped, grouped.mean(dim=1, keepdim=True))
+        filtered = filtered.masked_fill(absent, 0.0)
+        ctx.save_for_backward(grouped - filtered, groups, property, own, absent)
+        ctx.properties = len(dims)
+        return z.index_put((groups,), filtered)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        away, groups, property, own, absent = ctx.saved_tensors
+        other = ~(own | absent)  # [G, D]
+        taught = gradient[groups] * own[:, None]
+        pulled = away * other[:, None]
+        # One weight for each property, from the largest number in all of its mini-batches.
+        of_property = torch.arange(ctx.properties, device=property.device)[:, None] == property  # [P, G]
+        largest = [torch.where(of_property, x.abs().amax(dim=(1, 2)), 0.0).amax(dim=1) for x in (taught, pulled)]
+        exponent = torch.floor(torch.log10(largest[0]) - torch.log10(largest[1])) - ORDERS
+        weight = torch.where(largest[1] > 0, torch.pow(10.0, exponent), 0.0)[property]  # no pull where nothing differs
+        back = torch.zeros_like(gradient).index_put((groups,), taught + pulled * weight[:, None, None])
+        return back, None, None, None, None
+
+
+def _columns(width: int, property: Tensor, dims: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns of each mini-batch's own property ``[G, D]``, and those of known properties without one ``[D]``."""
+    blocks = torch.zeros(len(dims), width, dtype=torch.bool, device=dims.device)
+    blocks.scatter_(1, dims, torch.ones_like(dims, dtype=torch.bool))
+    numbers = torch.arange(len(dims), device=dims.device)
+    present = (numbers[:, None] == property).any(dim=1)
+    return blocks[property], (blocks & (known & ~present)[:, None]).any(dim=0)
+
+
+def spread(z: Tensor, groups: Tensor) -> Tensor:
+    """How far each vector of a mini-batch is from their mean, ``[G, 5, D]``."""
+    grouped = z[groups]
+    return grouped - grouped.mean(dim=1, keepdim=True)
