@@ -17,8 +17,8 @@ from zoo.data.collision_flow import backward_flow
 from zoo.data.collisions.frames import read_frames
 from zoo.methods.base import Recipe
 from zoo.methods.collisions import PROPERTIES, RECIPE, SEEN, CollisionModel, Frames, Future, Views, collision_spec
-from zoo.methods.intuitive_physics import BLOCK, TINY_RATE, IntuitivePhysics, image_loss, unsettled
-from zoo.networks.physics import RELEASED, TINY, GridDecoder, PhysicsEncoder, Sizes, identity_grid, start_uniform, warp
+from zoo.methods.intuitive_physics import BLOCK, TINY_RATE, IntuitivePhysics, coarse_loss, image_loss, unsettled
+from zoo.networks.physics import RELEASED, TINY, GridDecoder, PhysicsEncoder, Sizes, identity_grid, start, warp
 from zoo.registry import register
 
 MIDDLE = 3.0  # the scale in the middle of the five
@@ -39,7 +39,7 @@ class FlowSupervised(IntuitivePhysics):
         super().__init__(sizes, constrained=False, ratios=False, **options)
         self.spec = collision_spec(sizes.side, self.spec.collisions.groups, flow=True)
 
-    def loss(self, predicted: Tensor, grid: Tensor, truth: Tensor, views: Views) -> Tensor:
+    def loss(self, predicted: Tensor, grid: Tensor, views: Views) -> Tensor:
         """The mean absolute error of the flow, in pixels."""
         return (grid - grid_of(views.flow[:, SEEN - 1])).abs().mean() * ((grid.shape[1] - 1) / 2)
 
@@ -47,21 +47,24 @@ class FlowSupervised(IntuitivePhysics):
 class FlowPhysics(CollisionModel):
     """A network that is told the true mass, speed and friction, and reads the rest from the flow of four frames."""
 
-    def __init__(self, sizes: Sizes, *, recipe: Recipe = RECIPE, groups: int = 4, settle: int = 0) -> None:
+    def __init__(
+        self, sizes: Sizes, *, recipe: Recipe = RECIPE, groups: int = 4, settle: int = 0, levels: int = 0
+    ) -> None:
         """
         Args:
             sizes: of the networks.
             recipe: how they are trained.
             groups: mini-batches of each property in a batch.
             settle: first steps in which the grid also learns to leave everything where it is.
+            levels: smaller frames that it also learns from.
         """
         super().__init__(collision_spec(sizes.side, groups, flow=True), recipe)
         told = len(PROPERTIES) * BLOCK
-        self.settle = settle
+        self.settle, self.levels = settle, levels
         self.encoder = PhysicsEncoder(sizes, images=SEEN - 1, channels=2, vector=sizes.vector - told)
         self.decoder = GridDecoder(sizes)
         self.told = nn.ModuleList(nn.Linear(1, BLOCK) for _ in PROPERTIES)
-        start_uniform(self)
+        start(self, sizes.scratch)
         self.register_buffer("dims", torch.arange(told).view(-1, BLOCK))
 
     def input_shape(self, size: int | None = None) -> tuple[int, ...]:
@@ -87,8 +90,9 @@ class FlowPhysics(CollisionModel):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         views = self.views(batch)
-        predicted, grid = self.decode(self.latent(views), views.clips[:, :, SEEN - 1])
-        loss = image_loss(predicted, views.clips[:, :, SEEN])
+        before, truth = views.clips[:, :, SEEN - 1], views.clips[:, :, SEEN]
+        predicted, grid = self.decode(self.latent(views), before)
+        loss = image_loss(predicted, truth) + coarse_loss(before, grid, truth, self.levels)
         self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True, batch_size=len(grid))
         return loss + unsettled(grid) if self.global_step < self.settle else loss
 
@@ -165,9 +169,16 @@ def flow_supervised(
 
 
 @register("intuitive_physics_flow_physics", paper="ye2018interpretable")
-@register("intuitive_physics_flow_physics_tiny", paper="ye2018interpretable", tiny=True, epochs=16, settle=100)
+@register(
+    "intuitive_physics_flow_physics_tiny", paper="ye2018interpretable", tiny=True, epochs=16, settle=100, levels=3
+)
 def flow_physics(
-    tiny: bool = False, groups: int = 4, epochs: int = 319, settle: int = 0, learning_rate: float | None = None
+    tiny: bool = False,
+    groups: int = 4,
+    epochs: int = 319,
+    settle: int = 0,
+    levels: int = 0,
+    learning_rate: float | None = None,
 ) -> FlowPhysics:
     """Optical flow and the true mass, speed and friction to the next frame.
 
@@ -176,10 +187,11 @@ def flow_physics(
         groups: mini-batches of each property in a batch.
         epochs: of its recipe.
         settle: first steps in which the grid also learns to leave everything where it is.
+        levels: smaller frames that it also learns from.
         learning_rate: in place of the recipe's own.
     """
     sizes, recipe = _sized(tiny, epochs, learning_rate)
-    return FlowPhysics(sizes, recipe=recipe, groups=groups, settle=settle)
+    return FlowPhysics(sizes, recipe=recipe, groups=groups, settle=settle, levels=levels)
 
 
 @register("intuitive_physics_linear_flow", paper="ye2018interpretable")

@@ -29,6 +29,7 @@ class Sizes:
         vector: numbers in the physics vector.
         expand: neurons of the decoder's hidden linear layer.
         grow: channels of the decoder's map of 8 x 8, and of each that is twice as large as the one before.
+        scratch: whether it is made to be trained from nothing, without AlexNet's features.
     """
 
     side: int = 256
@@ -39,6 +40,7 @@ class Sizes:
     vector: int = 306
     expand: int = 1024
     grow: tuple[int, ...] = (64, 256, 128, 64, 32, 16)
+    scratch: bool = False
 
     def __post_init__(self) -> None:
         if START << (len(self.grow) - 1) != self.side:
@@ -60,11 +62,12 @@ RELEASED = Sizes()
 TINY = Sizes(
     side=64,
     stem=(5, 2, 2),
-    frame=(16, 32, 48, 48, 48),
+    frame=(12, 24, 32, 32, 32),
     together=(64, 32),
     hidden=(256,),
     expand=256,
-    grow=(32, 48, 32, 16),
+    grow=(32, 32, 24, 12),
+    scratch=True,
 )
 
 
@@ -165,18 +168,29 @@ def identity_grid(side: int, device: torch.device | None = None) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
-def start_uniform(module: nn.Module) -> None:
-    """Weights and biases uniform within one over the root of the inputs, as PyTorch drew them in 2018.
+def start(module: nn.Module, scratch: bool = False) -> None:
+    """Draw weights and biases.
 
-    Today's default counts the outputs of a transposed convolution instead.
+    By default uniform within one over the root of the inputs, as PyTorch drew them in 2018 (today's default counts the
+    outputs of a transposed convolution instead). Behind AlexNet's trained features that is enough; from nothing,
+    signals die out on the way through so many layers, and the network never looks at its input.
+
+    Args:
+        module: whose layers are drawn.
+        scratch: draw so that signals keep their size (He et al., ICCV 2015).
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
             kernel = getattr(layer, "kernel_size", (1, 1))
-            inputs = getattr(layer, "in_channels", None) or layer.in_features
-            bound = (inputs * kernel[0] * kernel[1]) ** -0.5
+            inputs = (getattr(layer, "in_channels", None) or layer.in_features) * kernel[0] * kernel[1]
+            # Of the taps of a transposed convolution an output sees one in so many.
+            unseen = layer.stride[0] * layer.stride[1] if isinstance(layer, nn.ConvTranspose2d) else 1
+            bound = (6 * unseen / inputs) ** 0.5 if scratch else inputs**-0.5
             nn.init.uniform_(layer.weight, -bound, bound)
-            nn.init.uniform_(layer.bias, -bound, bound)
+            if scratch:
+                nn.init.zeros_(layer.bias)
+            else:
+                nn.init.uniform_(layer.bias, -bound, bound)
 
 
 class RatioNetwork(nn.Sequential):

@@ -9,7 +9,7 @@ from zoo.reproduce.tables import Row, Table
 
 # "reproduced" alone is said of all videos; of fewer, after a colon, how many they were.
 REPRODUCED, REPORTED_ONLY, NEEDS_WEIGHTS = "reproduced", "reported only", "needs weights"
-MEASURED = "measured"  # in the place of "reproduced" where nothing was reported
+MEASURED = "measured"  # in the place of "reproduced" where nothing was reported, or of other data
 FAILED, PARTIAL, UNREACHABLE, ABSENT = "failed: ", "partial: ", "weights not reachable: ", "not in the zoo: "
 
 
@@ -72,9 +72,11 @@ class RowResult:
         return self.status
 
     def difference(self, metric: str) -> float | None:
-        """Reproduced minus reported, in the metric's unit; None where either is lacking."""
+        """Reproduced minus reported, in the metric's unit; None where either is lacking or they are of other data."""
         reported, reproduced = self.row.values.get(metric), self.reproduced.get(metric)
-        return None if reported is None or reproduced is None else reproduced - reported
+        if reported is None or reproduced is None or not self.table.comparable:
+            return None
+        return reproduced - reported
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: table, row, model, weights, reported, reproduced, status."""

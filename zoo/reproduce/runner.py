@@ -207,7 +207,7 @@ def _verdict(found: Measurement, table: Table, row: Row) -> str:
     count = f"{scored} of {expected} videos"
     if found.data["limit"] or scored < ENOUGH * expected:
         return f"{PARTIAL}{count}"
-    done = MEASURED if row.unreported else REPRODUCED
+    done = MEASURED if row.unreported or not table.comparable else REPRODUCED
     return done if scored == expected else f"{done}: {count}"
 
 

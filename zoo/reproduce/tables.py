@@ -19,6 +19,8 @@ means all tables of the file. A file looks like this (``?`` marks what may be le
       description?: what the reader must know of the data
       source?: of this table, where it differs from the file's
       needs?: a detector             # why none of its rows can be measured here
+      comparable?: false             # the rows can be measured on other data than the paper's only: a measured number
+                                     # stands beside the reported one, and `note` says what they share
       note?: a remark on the table
       metrics:
         top1: {unit: percent, higher_is_better: true}
@@ -121,6 +123,7 @@ class Table:
     paper: str = ""
     source: str = ""
     needs: str = ""
+    comparable: bool = True
     note: str = ""
 
     def row(self, name: str) -> Row:
@@ -192,6 +195,7 @@ def _table(path: Path, values: Any, shared: dict[str, str]) -> Table:
         videos=entry.get("videos", _count, None),
         paper=shared["paper"],
         source=entry.get("source", _text, shared["source"]),
+        comparable=entry.get("comparable", _boolean, True),
         **{key: entry.get(key, _text) for key in texts},
         **{key: entry.get(key, _text, "") for key in optional},
     )

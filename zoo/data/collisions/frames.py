@@ -32,6 +32,11 @@ def frame_paths(folder: str | PathLike[str]) -> list[Path]:
     return [Path(folder) / f"{number:02d}.png" for number in range(FRAMES)]
 
 
+def is_sequence(folder: str | PathLike[str]) -> bool:
+    """Whether a folder looks like one collision's."""
+    return frame_paths(folder)[0].is_file()
+
+
 def read_frames(source: Source, size: int) -> Tensor:
     """The frames of a collision, uint8 ``[T, 3, size, size]`` RGB.
 
