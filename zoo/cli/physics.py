@@ -12,7 +12,6 @@ import zoo
 from zoo.cli.common import model_options, on_device, positive, table
 from zoo.data.collisions.plan import PROPERTIES
 
-
 _FIGURES = ("9.4", "9.5", "9.6", "9.7", "9.8")
 
 
