@@ -81,8 +81,9 @@ class CollisionStore:
             for number in numbers.tolist() if self.broken else ():
                 if number in self.broken:
                     raise DataError(self.broken[number])
-            places = torch.from_numpy(numbers)
-            clips, flow = self._clips[places], self._flow[places] if self.flow else None
+            places = torch.from_numpy(numbers)  # selected, not indexed by: that copies number by number
+            clips = self._clips.index_select(0, places)
+            flow = self._flow.index_select(0, places) if self.flow else None
         else:
             parts = [self.read(number) for number in numbers.tolist()]
             clips = torch.stack([clip for clip, _ in parts])
