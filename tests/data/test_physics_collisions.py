@@ -213,6 +213,18 @@ def test_the_shortest_property_that_is_trained_counts(root, own):
     assert len(loader) == len(batches_of(loader)) == 7
 
 
+def test_a_set_without_unseen_pairs_is_whole_too(root, own):
+    index = make(root).index
+    lists = {name: [splits["train"].tolist(), [], []] for name, splits in index.mini_batches.items()}
+    lists["force"] = lists.pop("speed")
+    write_lists(own, [[folder.name] for folder in index.folders], lists)
+    report = make(own).check()
+    assert report.ok
+    assert list(report.splits) == ["train"]
+    with pytest.raises(DataError, match="none of the 0 videos of split 'val'"):
+        make(own).test_dataloader()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_epoch_resumes_at_the_next_batch(root, data, workers):
     if workers:

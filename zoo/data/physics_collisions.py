@@ -179,7 +179,8 @@ class PhysicsCollisions(VideoDataModule):
             taken |= used
             there = [number for number in numbers.tolist() if self._is_there[number]]
             lacking += [self._name(number) for number in numbers.tolist() if not self._is_there[number]]
-            splits[split] = ([_Sequence(self._name(k), self.index.folders[k]) for k in there], len(numbers))
+            if len(numbers):  # of pairs that are all trained there is no shape test
+                splits[split] = ([_Sequence(self._name(k), self.index.folders[k]) for k in there], len(numbers))
         noted, changed = _noted(self.root) if decode else {}, set()
 
         def examine(record: _Sequence, decode: bool) -> tuple[dict[str, str], str]:
