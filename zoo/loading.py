@@ -299,25 +299,40 @@ def _as_it_was(
 
 
 def _from_imagenet(model: str, weights: str, arguments: dict[str, Any]) -> ZooModule:
-    """Start from an image network of timm's.
+    """Start from an image network of timm's or torchvision's.
 
-    ``"imagenet"`` is torchvision's ResNet of the same depth, ``"timm:NAME"`` any other of that shape.
+    ``"imagenet"`` is the model's own (of most torchvision's ResNet of the same depth), ``"timm:NAME"`` any other of
+    that shape.
     """
-    import timm
-
     module = registry.create(model, **arguments)
     if module.image_backbone is None:
-        raise WeightsError(f"{model} has no counterpart among the 2D ResNets; train it from scratch.")
-    source = module.image_backbone if weights == "imagenet" else weights.removeprefix("timm:")
+        raise WeightsError(f"{model} has no counterpart among the image networks; train it from scratch.")
+    source = module.image_backbone if weights == "imagenet" else weights
+    library, name = ("torchvision", source[12:]) if source.startswith("torchvision:") else ("timm", source)
+    name = name.removeprefix("timm:")
     try:
-        backbone = timm.create_model(source, pretrained=True)
+        state = _torchvision_state(name) if library == "torchvision" else _timm_state(name)
     except Exception as error:  # the hub's and the network's errors share no parent
+        cache = "torch's cache (~/.cache/torch/hub)" if library == "torchvision" else "the Hugging Face cache"
         raise FetchError(
-            f"timm could not fetch {source} ({error}). Fill the Hugging Face cache on a machine that has a network, or "
-            "start without imagenet weights."
+            f"{library} could not fetch {name} ({error}). Fill {cache} on a machine that has a network, or start "
+            "without imagenet weights."
         ) from error
-    module.start_from_image(backbone.state_dict())
+    module.start_from_image(state)
     return module.eval()
+
+
+def _timm_state(name: str) -> dict[str, Tensor]:
+    import timm
+
+    return timm.create_model(name, pretrained=True).state_dict()
+
+
+def _torchvision_state(name: str) -> dict[str, Tensor]:
+    """Of a network that timm does not have, hashed by torchvision and read without executing anything."""
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True, weights_only=True)
 
 
 def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooModule:

@@ -54,6 +54,7 @@ TEMPORAL_FIELDS = ("temporal_fields", "temporal_fields_flow", "async_tf")
 CHARADES = ("charades_two_stream_rgb", "charades_two_stream_flow", "charades_resnet152", "charades_inception_v3")
 
 HOWTO100M = ("s3d_milnce", "howto100m_embedding")
+PHYSICS = ("intuitive_physics",)
 
 
 def test_what_was_published_of_correspondence_is_listed():
@@ -72,7 +73,7 @@ def test_what_was_published_for_howto100m_is_listed():
 
 
 def test_everything_that_was_published_for_non_local_networks_is_listed():
-    by, others = {}, {*CORRESPONDENCE, *TORCHVISION, *CHARADES, *TEMPORAL_FIELDS, *HOWTO100M}
+    by, others = {}, {*CORRESPONDENCE, *TORCHVISION, *CHARADES, *TEMPORAL_FIELDS, *HOWTO100M, *PHYSICS}
     for checkpoint in manifest().values():
         if isinstance(checkpoint.source, Upstream) and checkpoint.model not in others:
             by.setdefault(checkpoint.source.url.split("/")[3], []).append(checkpoint)

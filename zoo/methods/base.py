@@ -91,7 +91,7 @@ class ZooModule(pl.LightningModule):
     untrainable: str = "has nothing to learn; `zoo test` measures it as it is"  # said of one without a training step
     loader: Callable[[str], ZooModule] | None = None  # `zoo.load`, for those that need another model at hand
     stream_options: ClassVar[Mapping[str, str]] = {}  # the builder's argument that holds each stream's own
-    image_backbone: str | None = None  # timm's name of the image network whose ImageNet weights it can start from
+    image_backbone: str | None = None  # whose ImageNet weights it can start from: timm's name, or torchvision:NAME
 
     def __init__(self, spec: VideoSpec, recipe: Recipe | None = None) -> None:
         super().__init__()

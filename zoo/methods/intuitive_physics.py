@@ -365,7 +365,7 @@ def intuitive_physics(
         levels: smaller frames that it also learns from.
         learning_rate: in place of the recipe's own.
     """
-    return IntuitivePhysics(
+    model = IntuitivePhysics(
         recipe=replace(RECIPE, epochs=sum(stages)).with_rate(learning_rate),
         groups=groups,
         stages=stages,
@@ -374,6 +374,8 @@ def intuitive_physics(
         settle=settle,
         levels=levels,
     )
+    model.image_backbone = "torchvision:alexnet"
+    return model
 
 
 @register("intuitive_physics_tiny", paper="ye2018interpretable", summary="a tiny intuitive physics model, 64 pixels")
