@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ import PIL
 from filelock import FileLock, Timeout
 
 from zoo._version import __version__
-from zoo.data.collisions.plan import Collision, Plan
+from zoo.data.collisions.plan import Collision, Plan, Variant
 from zoo.data.collisions.records import FRAMES, RECIPE, Ledger, hash_of
 from zoo.data.collisions.render import Renderer, encode
 from zoo.data.collisions.scene import Motion, Scene, mujoco
@@ -104,7 +104,7 @@ def make_collisions(
             for left in root.glob(".*.part"):  # by somebody who was killed
                 shutil.rmtree(left, ignore_errors=True)
             ledger.start()
-        for records in _each(lacking, plan, root, size, workers):
+        for records in _each(lacking, plan.variants, root, size, workers):
             ledger.add(records)
             report.made += len(records)
             progress(report.kept + report.made, len(plan))
@@ -125,17 +125,18 @@ def _lock(root: Path, held: ExitStack) -> None:
 
 
 def _each(
-    groups: list[list[Collision]], plan: Plan, root: Path, size: int, workers: int
+    groups: list[list[Collision]], variants: Sequence[Variant], root: Path, size: int, workers: int
 ) -> Iterator[list[dict[str, Any]]]:
     """What `_make_group` says of each mini-batch, as they get done."""
+    tasks = [(group, variants[group[0].variant], root, size) for group in groups]
     if workers == 1 or len(groups) < 2:
-        for group in groups:
-            yield _make_group(group, plan, root, size)
+        for task in tasks:
+            yield _make_group(*task)
         return
     # Spawned, not forked: a fork would break the threads that the caller may hold.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
     try:
-        for future in as_completed([pool.submit(_make_group, group, plan, root, size) for group in groups]):
+        for future in as_completed([pool.submit(_make_group, *task) for task in tasks]):
             yield future.result()
     except BrokenProcessPool:
         raise ZooError(
@@ -167,10 +168,10 @@ def _renderer(pair: tuple[str, str], size: int) -> Renderer:
     return Renderer(pair, size)
 
 
-def _make_group(group: list[Collision], plan: Plan, root: Path, size: int) -> list[dict[str, Any]]:
+def _make_group(group: list[Collision], variant: Variant, root: Path, size: int) -> list[dict[str, Any]]:
     """Simulate, draw and write a mini-batch of mass; what is to be noted of each collision."""
     pair, drawn, records = group[0].pair, {}, []
-    for motion in _scene(pair).motions(plan, group):
+    for motion in _scene(pair).motions(variant, group):
         frames = []
         for poses in motion.poses:
             if (key := poses.tobytes()) not in drawn:  # the frames before the contact are the same in all five

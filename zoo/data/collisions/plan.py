@@ -144,20 +144,9 @@ class Plan:
             for friction in SCALES
         ]
 
-    @cached_property
-    def numbers(self) -> dict[Collision, int]:
-        """The place of each collision in the list."""
-        return {collision: number for number, collision in enumerate(self.collisions)}
-
     def groups(self) -> list[list[Collision]]:
-        """The mini-batches of mass, of which there is one for each pair, variant, speed and friction."""
-        return [
-            [Collision(pair, variant, mass, speed, friction) for mass in SCALES]
-            for pair in self.pairs
-            for variant in range(len(self.variants))
-            for speed in SCALES
-            for friction in SCALES
-        ]
+        """The mini-batches of mass: one for each pair, variant, speed and friction."""
+        return [[self.collisions[number] for number in batch] for batch in self._batches("mass")]
 
     def mini_batches(self) -> dict[str, list[list[list[int]]]]:
         """The mini-batches of each property, for `SPLITS`: five numbers each, in the order of the scales.
@@ -165,21 +154,23 @@ class Plan:
         Those of the two unseen pairs are the shape test. Of the others, those that have the three unseen scales in
         them are the parameter test, and the rest is for training.
         """
-        batches: dict[str, list[list[list[int]]]] = {name: [[], [], []] for name in PROPERTIES}
-        for name, (train, shape_test, parameter_test) in batches.items():
-            for first in self.collisions:
-                if getattr(first, name) != SCALES[0]:
-                    continue
-                batch = [
-                    Collision(first.pair, first.variant, **dict(zip(PROPERTIES, first.scales, strict=True)) | {name: k})
-                    for k in SCALES
-                ]
-                if first.pair in UNSEEN_PAIRS:
-                    split = shape_test
+        batches: dict[str, list[list[list[int]]]] = {}
+        for name in PROPERTIES:
+            batches[name] = train, shape_test, parameter_test = [], [], []
+            for batch in self._batches(name):
+                if self.collisions[batch[0]].pair in UNSEEN_PAIRS:
+                    shape_test.append(batch)
+                elif any(self.collisions[number].scales == UNSEEN_SCALES for number in batch):
+                    parameter_test.append(batch)
                 else:
-                    split = parameter_test if any(c.scales == UNSEEN_SCALES for c in batch) else train
-                split.append([self.numbers[c] for c in batch])
-        return batches
+                    train.append(batch)
+        return {name: list(splits) for name, splits in batches.items()}
+
+    def _batches(self, name: str) -> list[list[int]]:
+        """Numbers of collisions that differ in the scale of one property, by the place of their first."""
+        step = len(SCALES) ** (len(PROPERTIES) - 1 - PROPERTIES.index(name))
+        firsts = (number for number, first in enumerate(self.collisions) if getattr(first, name) == SCALES[0])
+        return [[first + step * k for k in range(len(SCALES))] for first in firsts]
 
 
 def _draw(seed: int, number: int) -> Variant:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
-from zoo.data.collisions.plan import Collision, Plan, Variant, physical
+from zoo.data.collisions.plan import Collision, Variant, physical
 from zoo.data.collisions.shapes import MESHES, REST_HEIGHT, ROUND, SIZE
 from zoo.errors import ZooError
 from zoo.extras import optional
@@ -100,13 +100,13 @@ class Scene:
         self._unit_inertia = self._model.body_inertia.copy() / MOVER_MASS  # of one kg
         self._geoms = {self._model.geom("mover").id, self._model.geom("static").id}
 
-    def motions(self, plan: Plan, group: list[Collision]) -> list[Motion]:
-        """The collisions of a mini-batch of mass.
+    def motions(self, variant: Variant, group: list[Collision]) -> list[Motion]:
+        """The collisions of a mini-batch of mass, which all are of this variant.
 
         Raises:
             ZooError: the mover never gets to the other body, or not when it should.
         """
-        variant, first = plan.variants[group[0].variant], group[0]
+        first = group[0]
         launch = self._find_launch(variant, first.speed, first.friction)
         self._prepare(variant, first.friction)
         self._place(variant, -launch, physical("speed", first.speed))
