@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from zoo.data.collisions.plan import PAIRS, PROPERTIES, SHAPES, SUBSETS, UNSEEN_PAIRS, Plan, physical
@@ -13,47 +14,56 @@ def plan() -> Plan:
     return Plan()
 
 
-def test_numbers_are_those_of_the_thesis(plan):
+@pytest.fixture(scope="module")
+def rows(plan) -> np.ndarray:
+    """Of every collision: number of the pair, variant, scales of mass, speed and friction."""
+    return np.array([(PAIRS.index(c.pair), c.variant, *c.scales) for c in plan.collisions])
+
+
+@pytest.fixture(scope="module")
+def batches(plan) -> dict[str, list[np.ndarray]]:
+    return {name: [np.array(split) for split in splits] for name, splits in plan.mini_batches().items()}
+
+
+def test_numbers_are_those_of_the_thesis(plan, batches):
     assert len(plan) == len(plan.collisions) == len({c.name for c in plan.collisions}) == 20625
     assert sum(not c.is_unseen for c in plan.collisions) == 16740
-    assert sum(c.pair in UNSEEN_PAIRS for c in plan.collisions) == 3750
-    assert sum(c.is_unseen and c.pair not in UNSEEN_PAIRS for c in plan.collisions) == 135
     assert len(PAIRS) == 11
+    assert PAIRS[9:] == UNSEEN_PAIRS
     assert {shape for pair in PAIRS[:9] for shape in pair} == set(SHAPES)
-    for splits in plan.mini_batches().values():
-        assert [len(batches) for batches in splits] == [3240, 750, 135]
+    for splits in batches.values():
+        assert [len(split) for split in splits] == [3240, 750, 135]
+    unseen = [np.unique([splits[k] for splits in batches.values()]) for k in (1, 2)]
+    assert len(unseen[0]) == 3750
+    assert sum(plan.collisions[number].is_unseen for number in unseen[1]) == 135
 
 
-def test_mini_batch_differs_in_one_property_in_order(plan):
-    for name, splits in plan.mini_batches().items():
-        others = [other for other in PROPERTIES if other != name]
-        for batch in (batch for split in splits for batch in split):
-            first, *_ = found = [plan.collisions[number] for number in batch]
-            assert [getattr(c, name) for c in found] == [1, 2, 3, 4, 5]
-            assert all((c.pair, c.variant) == (first.pair, first.variant) for c in found)
-            assert all(getattr(c, other) == getattr(first, other) for c in found for other in others)
+def test_mini_batch_differs_in_one_property_in_order(rows, batches):
+    for name, splits in batches.items():
+        found = rows[np.concatenate(splits)]
+        column = 2 + PROPERTIES.index(name)
+        assert (found[:, :, column] == [1, 2, 3, 4, 5]).all()
+        others = np.delete(found, column, axis=2)
+        assert (others == others[:, :1]).all()
 
 
-def test_splits_share_nothing_unseen(plan):
-    train, shape_test, parameter_test = (
-        [
-            [plan.collisions[number] for number in batch]
-            for splits in plan.mini_batches().values()
-            for batch in splits[k]
-        ]
-        for k in range(3)
-    )
-    assert not any(c.is_unseen for batch in train for c in batch)
-    assert all(c.pair in UNSEEN_PAIRS for batch in shape_test for c in batch)
-    for batch in parameter_test:  # the unseen triple is its middle, and what is around it was trained on
-        assert [c.scales == (3, 3, 3) for c in batch] == [False, False, True, False, False]
-        assert not any(c.pair in UNSEEN_PAIRS for c in batch)
+def test_splits_share_nothing_unseen(plan, rows, batches):
+    is_unseen = np.array([c.is_unseen for c in plan.collisions])
+    for train, shape_test, parameter_test in batches.values():
+        assert not is_unseen[train].any()
+        assert (rows[shape_test, 0] >= 9).all()
+        # The unseen triple is the middle, and what is around it was trained on.
+        assert (is_unseen[parameter_test] == [False, False, True, False, False]).all()
+        assert (rows[parameter_test[:, 2], 2:] == 3).all()
+        # Each collision is in one mini-batch of each property.
+        every = np.concatenate([train, shape_test, parameter_test])
+        assert (np.sort(every, axis=None) == np.arange(len(plan))).all()
 
 
-def test_groups_are_the_mini_batches_of_mass(plan):
+def test_groups_are_the_mini_batches_of_mass(plan, batches):
     numbers = {collision.name: number for number, collision in enumerate(plan.collisions)}
-    batches = {tuple(batch) for split in plan.mini_batches()["mass"] for batch in split}
-    assert {tuple(numbers[c.name] for c in group) for group in plan.groups()} == batches
+    groups = [[numbers[c.name] for c in group] for group in plan.groups()]
+    assert sorted(groups) == sorted(np.concatenate(batches["mass"]).tolist())
 
 
 def test_small_subset_is_a_part_of_the_full_one(plan):
