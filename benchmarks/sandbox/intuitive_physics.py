@@ -29,10 +29,14 @@ from common import QUIET, as_json, spread
 from torch import Tensor
 
 import zoo
+from zoo.data.collisions.store import CollisionStore
+from zoo.data.physics_collisions import PhysicsCollisions
 from zoo.files import write_whole
 from zoo.hub.weights import load_strict, read_weights, save_weights
 from zoo.methods.collisions import RECIPE, CollisionModel, Views, collision_spec
 from zoo.reproduce.provenance import about, device_name
+
+_STORES: dict[bool, CollisionStore] = {}  # with and without flow, which takes minutes to compute
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,11 @@ class Settings:
     threads: int
     accelerator: str
 
-    def data(self, model: pl.LightningModule, seed: int = 0) -> pl.LightningDataModule:
-        return zoo.datamodule("physics_collisions", root=self.root, spec=model.spec, num_workers=0, seed=seed)
+    def data(self, model: pl.LightningModule, seed: int = 0) -> PhysicsCollisions:
+        """The collisions as a model wants them, in the memory that all runs of this process share."""
+        data = PhysicsCollisions(self.root, model.spec, num_workers=0, seed=seed, cache=True)
+        data.store = _STORES.setdefault(model.spec.collisions.flow, data.store)
+        return data
 
     def trainer(self, **options: Any) -> pl.Trainer:
         return pl.Trainer(accelerator=self.accelerator, devices=1, **{**QUIET, **options})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import zoo
-from zoo.cli import actionness, activities, extract, flow, goals, scores
+from zoo.cli import actionness, activities, collisions, extract, flow, goals, physics, scores
 from zoo.cli.common import (
     above_zero,
     assignment,
@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command("predict", _predict, "what videos show: their likeliest classes, or when things go wrong in them")
     p.add_argument("model", help="a model, a checkpoint, hf://org/name or a .ckpt file")
-    p.add_argument("files", nargs="+", type=Path, metavar="FILE", help="video files, or folders of them")
+    p.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="video files, or folders of them; of a collision its frames"
+    )
     p.add_argument("--top", type=positive, default=5, help="classes to show (5)")
     p.add_argument("--clips", type=positive, help="clips spread over a video (the model's own number)")
     p.add_argument("--crops", type=int, choices=(1, 3), help="crops of a clip (the model's own number)")
@@ -150,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--num-workers", type=positive, default=2)
     p.add_argument("--json", action="store_true", help="print JSON")
 
+    collisions.add_action(actions)
     flow.add_action(actions)
     actionness.add_action(actions)
 
@@ -165,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     scores.add_commands(command)
     extract.add_commands(command)
     actionness.add_commands(command)
+    physics.add_commands(command)
 
     p = command("publish", _publish, "push a model with its card to the hub")
     p.add_argument("model", help="a checkpoint or a .ckpt file")
@@ -184,6 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--keys", type=positive, default=20, help="how many of the strongest keys to draw (20)")
     p.add_argument("--out", type=Path, default=Path("."), help="folder for the PNG strip and the mp4")
     goals.add_pictures(pictures)
+    physics.add_pictures(pictures)
     p = pictures.add_parser("flow", help="how the pixels of two frames correspond, as a picture")
     p.set_defaults(run=_visualize_flow)
     p.add_argument("model", help="a model of correspondence")
@@ -225,12 +230,13 @@ def _info(a: argparse.Namespace) -> None:
 
 
 def _predict(a: argparse.Namespace) -> int:
+    from zoo.data.collisions.frames import is_sequence
     from zoo.data.folder import find_videos
 
     files, failed = [], 0
     for path in a.files:  # before any download
         try:
-            files += find_videos(path)
+            files += [path] if is_sequence(path) else find_videos(path)
         except zoo.DataError as error:
             failed += 1
             print(f"zoo: {error}", file=sys.stderr)
@@ -271,6 +277,8 @@ def _answer(model, a: argparse.Namespace) -> tuple:
         answer, takes = actionness.answer, {"plot", "rate"}
     elif hasattr(model, "encode_text") and hasattr(model, "predict"):
         answer, takes = _sentences, {"text"}
+    elif hasattr(model, "latent"):
+        answer, takes = physics.answer, {"plot"}
     elif hasattr(model, "predict"):
         answer, takes = _classes, {"clips", "crops"}
     else:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,11 +48,13 @@ from zoo.networks.physics import (
     start,
     warp,
 )
-from zoo.networks.selective_filter import select, spread
+from zoo.networks.selective_filter import pull, select, spread
 from zoo.registry import register
 
 BLOCK = 25  # columns of each property; the other 231 are for all that is intrinsic to the scene
 STAGES = (106, 106, 107)  # epochs; the paper gives their sum alone
+Constraint = Literal["release", "paper", "none"]
+
 TINY_RATE = 1e-3  # of Adam; the paper's is for fine-tuning AlexNet
 RATIOS = {"third": 1 / 3, "half": 1 / 2, "double": 2.0, "triple": 3.0}  # the paper has the last two
 
@@ -131,8 +133,9 @@ class IntuitivePhysics(CollisionModel):
         recipe: Recipe = RECIPE,
         groups: int = 4,
         stages: Sequence[int] = STAGES,
-        constrained: bool = True,
+        constraint: Constraint = "release",
         ratios: bool = True,
+        strength: float = 1.0,
         settle: int = 0,
         levels: int = 0,
     ) -> None:
@@ -142,16 +145,21 @@ class IntuitivePhysics(CollisionModel):
             recipe: how they are trained.
             groups: mini-batches of each property in a batch.
             stages: epochs with one, two and three properties; a single number trains on all from the start.
-            constrained: let only the property through that changes; without it this is the paper's baseline, whose
-                columns are found afterwards.
+            constraint: how all but the property that changes is kept the same (`zoo.networks.selective_filter`): as in
+                the ``"release"``, as in the text of the ``"paper"``, or ``"none"``: then this is the paper's baseline,
+                whose columns are found afterwards.
             ratios: with networks that multiply properties. Published weights have none.
+            strength: of the pull of the ``"paper"``.
             settle: first steps in which the grid also learns to leave everything where it is.
             levels: smaller frames that it also learns from, see `coarse_loss`.
         """
         super().__init__(collision_spec(sizes.side, groups), recipe)
         if len(stages) not in (1, len(PROPERTIES)) or min(stages) < 1:
             raise ZooError(f"stages: epochs of one stage or of {len(PROPERTIES)} are wanted, got {tuple(stages)}.")
-        self.constrained, self.stages, self.settle, self.levels = constrained, tuple(stages), settle, levels
+        if constraint not in ("release", "paper", "none"):
+            raise ZooError(f"constraint must be 'release', 'paper' or 'none', got {constraint!r}.")
+        self.constraint, self.strength, self.stages = constraint, strength, tuple(stages)
+        self.settle, self.levels = settle, levels
         self.encoder, self.decoder = PhysicsEncoder(sizes), GridDecoder(sizes)
         start(self, sizes.scratch)
         self.ratios = nn.ModuleDict(
@@ -210,9 +218,11 @@ class IntuitivePhysics(CollisionModel):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         views = self.views(batch)
         z = seen = self.latent(views)
-        if self.constrained:
-            unknown = torch.zeros(len(PROPERTIES), dtype=torch.bool, device=z.device)  # trained ones are all there
-            seen = select(z, batch["groups"], batch["property"], self.dims, unknown)
+        if self.constraint == "release":
+            absent = torch.zeros(len(PROPERTIES), dtype=torch.bool, device=z.device)  # those in training are all there
+            seen = select(z, batch["groups"], batch["property"], self.dims, absent)
+        elif self.constraint == "paper":
+            seen = pull(z, batch["groups"], batch["property"], self.dims, self.strength)
         predicted, grid = self.decode(seen, views.clips[:, :, SEEN - 1])
         loss = self.loss(predicted, grid, views)
         self.log("train_loss", loss, prog_bar=True, on_step=True, on_epoch=True, sync_dist=True, batch_size=len(z))
@@ -344,12 +354,13 @@ def from_release(state: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 @register("intuitive_physics", paper="ye2018interpretable")
-@register("intuitive_physics_baseline", paper="ye2018interpretable", constrained=False, stages=(319,))
+@register("intuitive_physics_baseline", paper="ye2018interpretable", constraint="none", stages=(319,))
 def intuitive_physics(
-    constrained: bool = True,
+    constraint: Constraint = "release",
     ratios: bool = True,
     groups: int = 4,
     stages: tuple[int, ...] = STAGES,
+    strength: float = 1.0,
     settle: int = 0,
     levels: int = 0,
     learning_rate: float | None = None,
@@ -357,10 +368,11 @@ def intuitive_physics(
     """Frames of 256 pixels through AlexNet to a vector of mass, speed, friction and the rest.
 
     Args:
-        constrained: let only the property through that changes in a mini-batch.
+        constraint: how all but the property that changes is kept the same: ``"release"``, ``"paper"`` or ``"none"``.
         ratios: with networks that multiply properties.
         groups: mini-batches of each property in a batch.
         stages: epochs with one, two and three properties; a single number trains on all from the start.
+        strength: of the pull of the ``"paper"``, in relation to what the prediction's error teaches.
         settle: first steps in which the grid also learns to leave everything where it is.
         levels: smaller frames that it also learns from.
         learning_rate: in place of the recipe's own.
@@ -369,8 +381,9 @@ def intuitive_physics(
         recipe=replace(RECIPE, epochs=sum(stages)).with_rate(learning_rate),
         groups=groups,
         stages=stages,
-        constrained=constrained,
+        constraint=constraint,
         ratios=ratios,
+        strength=strength,
         settle=settle,
         levels=levels,
     )
@@ -383,14 +396,15 @@ def intuitive_physics(
     "intuitive_physics_baseline_tiny",
     paper="ye2018interpretable",
     summary="the same without constraints: the paper's baseline",
-    constrained=False,
+    constraint="none",
     stages=(16,),
 )
 def tiny(
-    constrained: bool = True,
+    constraint: Constraint = "release",
     ratios: bool = True,
     groups: int = 4,
     stages: tuple[int, ...] = (4, 4, 8),
+    strength: float = 1.0,
     settle: int = 100,
     levels: int = 3,
     learning_rate: float | None = None,
@@ -398,10 +412,11 @@ def tiny(
     """Frames of 64 pixels, trained from nothing on two processor cores.
 
     Args:
-        constrained: let only the property through that changes in a mini-batch.
+        constraint: how all but the property that changes is kept the same: ``"release"``, ``"paper"`` or ``"none"``.
         ratios: with networks that multiply properties.
         groups: mini-batches of each property in a batch.
         stages: epochs with one, two and three properties; a single number trains on all from the start.
+        strength: of the pull of the ``"paper"``, in relation to what the prediction's error teaches.
         settle: first steps in which the grid also learns to leave everything where it is.
         levels: smaller frames that it also learns from.
         learning_rate: in place of the recipe's own.
@@ -411,8 +426,9 @@ def tiny(
         recipe=replace(RECIPE, rate=TINY_RATE, epochs=sum(stages)).with_rate(learning_rate),
         groups=groups,
         stages=stages,
-        constrained=constrained,
+        constraint=constraint,
         ratios=ratios,
+        strength=strength,
         settle=settle,
         levels=levels,
     )

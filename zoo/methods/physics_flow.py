@@ -36,7 +36,7 @@ class FlowSupervised(IntuitivePhysics):
 
     def __init__(self, sizes: Sizes, **options: Any) -> None:
         """As `IntuitivePhysics`, without its constraint and its networks of ratios."""
-        super().__init__(sizes, constrained=False, ratios=False, **options)
+        super().__init__(sizes, constraint="none", ratios=False, **options)
         self.spec = collision_spec(sizes.side, self.spec.collisions.groups, flow=True)
 
     def loss(self, predicted: Tensor, grid: Tensor, views: Views) -> Tensor:

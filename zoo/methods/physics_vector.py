@@ -15,7 +15,7 @@ from torch.nn.functional import mse_loss
 
 from zoo.methods.collisions import PROPERTIES, CollisionModel
 
-STEPS, BATCH, RATE = 1500, 256, 1e-3  # of a ratio network, by Adam
+STEPS, BATCH, RATE = 800, 256, 1e-3  # of a ratio network, by Adam
 
 #: From which scales to which, as places in a mini-batch.
 PAIRS = {"third": ((2, 0),), "half": ((1, 0), (3, 1)), "double": ((0, 1), (1, 3)), "triple": ((0, 2),)}
@@ -31,12 +31,12 @@ def finish(model: CollisionModel, data: Any) -> None:
         data: the datamodule of its training, whose training mini-batches are looked at once more.
     """
     ratios = getattr(model, "ratios", None)
-    if not ratios and getattr(model, "constrained", True):
+    if not ratios and _constrained(model):
         return
     training = model.training
     model.eval()
     vectors = grouped_vectors(model, data)
-    if not getattr(model, "constrained", True):
+    if not _constrained(model):
         model.dims.copy_(columns_of_variance([vectors[p] for p in PROPERTIES], model.dims.shape[1]))
     for number, property in enumerate(PROPERTIES):
         for ratio, pairs in PAIRS.items():
@@ -47,6 +47,10 @@ def finish(model: CollisionModel, data: Any) -> None:
                 left = teach(ratios[f"{property}_{ratio}"], before, after)
                 _log.info("%s, %s: %.3f of the variance is left", property, ratio, left)
     model.train(training)
+
+
+def _constrained(model: CollisionModel) -> bool:
+    return getattr(model, "constraint", "release") != "none"
 
 
 @torch.no_grad()

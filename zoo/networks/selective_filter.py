@@ -1,8 +1,12 @@
-"""The bottleneck that lets one property through: within a mini-batch all else is replaced by its mean.
+"""Two ways to enforce Eq. 9.1 of the intuitive physics model: within a mini-batch all but one property stays the same.
 
-How the released code of the intuitive physics model enforces Eq. 9.1, with a gradient that is written by hand: where
-a property is let through, the prediction's error teaches it; everything else is only pulled to the mean, with a weight
-of a power of ten that keeps the pull some hundred times below the teaching (the lambda of Eq. 9.4).
+`select` is that of the released code, with a gradient that is written by hand: where a property is let through, the
+prediction's error teaches it; everything else is replaced by its mean within the mini-batch and only pulled towards it,
+with a weight of a power of ten that keeps the pull some hundred times below the teaching (the lambda of Eq. 9.4).
+
+`pull` is that of the text: the decoder sees the vector as it is, the prediction's error teaches all of it, and
+``lambda L_ave`` (Eq. 9.3) comes on top, with lambda "set dynamically so that both gradients are maintained in the same
+magnitude".
 """
 
 from __future__ import annotations
@@ -58,6 +62,37 @@ class _Select(torch.autograd.Function):
         weight = torch.where(largest[1] > 0, torch.pow(10.0, exponent), 0.0)[property]  # no pull where nothing differs
         back = torch.zeros_like(gradient).index_put((groups,), taught + pulled * weight[:, None, None])
         return back, None, None, None, None
+
+
+def pull(z: Tensor, groups: Tensor, property: Tensor, dims: Tensor, strength: float = 1.0) -> Tensor:
+    """The vectors as they are, ``[B, D]``, whose gradient is that of ``L_mle + lambda L_ave`` (Eq. 9.4).
+
+    Args:
+        z: ``[B, D]``.
+        groups: rows of ``z`` in each mini-batch, ``[G, 5]``.
+        property: number of the property that changes in each mini-batch, ``[G]``.
+        dims: columns of ``z`` that each property has to itself, ``[P, C]``.
+        strength: the largest gradient of the second part in relation to that of the first.
+    """
+    return _Pull.apply(z, groups, property, dims, strength)
+
+
+class _Pull(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, groups: Tensor, property: Tensor, dims: Tensor, strength: float) -> Tensor:
+        own, _ = _columns(z.shape[1], property, dims, torch.zeros(len(dims), dtype=torch.bool, device=dims.device))
+        ctx.save_for_backward(spread(z, groups) * ~own[:, None], groups)
+        ctx.strength = strength
+        return z.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        away, groups = ctx.saved_tensors
+        largest = away.abs().amax()
+        # The factor of two in the derivative of a square is lambda's.
+        weight = torch.where(largest > 0, ctx.strength * gradient.abs().amax() / largest, 0.0)
+        return gradient.index_put((groups,), away * weight, accumulate=True), None, None, None, None
 
 
 def _columns(width: int, property: Tensor, dims: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
