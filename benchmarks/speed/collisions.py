@@ -105,6 +105,7 @@ def main() -> None:
             "date": date.today().isoformat(),
             "machine": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
+            "load": [round(value, 1) for value in os.getloadavg()],
             "python": platform.python_version(),
             "numpy": np.__version__,
             "mujoco": mujoco().__version__,

@@ -3,7 +3,8 @@
     OUT/<collision>/00.png ... 04.png      appears whole, once all of its mini-batch of mass is drawn
     OUT/info/...                           see `zoo.data.collisions.records`
 
-The same settings give the same bytes, whatever the number of processes and however often a run was interrupted.
+The same settings give the same bytes, whatever the number of processes and however often a run was interrupted. On
+other machines that holds for the pictures of given poses; the poses are MuJoCo's, and were compared on one machine.
 """
 
 from __future__ import annotations

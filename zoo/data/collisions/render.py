@@ -1,4 +1,4 @@
-"""Pictures of two bodies on a floor, by casting rays: no OpenGL, no display, and the same bytes on any machine.
+"""Pictures of two bodies on a floor, by casting rays: no OpenGL, no display, and the same pixels on any machine.
 
 A pixel is the mean of several rays. The empty floor and the wall are cast once; of a picture only what may show an
 object or its shadow is cast anew. One light is on the camera's side and throws no shadow, the other is high up on the
@@ -99,7 +99,8 @@ class _Body:
     """A shape in its place."""
 
     def __init__(self, shape: str, pose: np.ndarray) -> None:
-        self.shape, self._place, self._matrix = shape, pose[:3, None], rotation(pose[3:])
+        self.shape, self._solid = shape, SOLIDS[shape]
+        self._place, self._matrix = pose[:3, None], rotation(pose[3:])
         points = turn(self._matrix, corners(shape).T) + self._place
         ends = np.stack([points.min(1), points.max(1)], 1)
         self.box = np.array([(x, y, z) for x in ends[0] for y in ends[1] for z in ends[2]]).T  # holds it
@@ -111,18 +112,21 @@ class _Body:
         to = self._place - CAMERA[:, None]
         along = dot(to, rays)
         places = np.flatnonzero(dot(to, to) - along * along < self._radius * self._radius)
-        enter, leave, normal = self._meet(CAMERA[:, None], rays[:, places])
-        hit = (enter < leave) & (enter > 0)
-        return places[hit], enter[hit], turn(self._matrix, normal[:, hit])
+        origin, rays = self._inside(CAMERA[:, None], rays[:, places])
+        enter, leave, side = self._solid.meet(origin, rays)
+        hit = np.flatnonzero((enter < leave) & (enter > 0))
+        normal = self._solid.normal(side[hit], origin + enter[hit] * rays[:, hit])
+        return places[hit], enter[hit], turn(self._matrix, normal)
 
     def shades(self, points: np.ndarray) -> np.ndarray:
         """Whether it is between points ``[3, N]`` and the light."""
-        enter, leave, _ = self._meet(points, TO_LIGHT[:, None])
+        enter, leave, _ = self._solid.meet(*self._inside(points, TO_LIGHT[:, None]))
         return (enter < leave) & (leave > _ASIDE)
 
-    def _meet(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _inside(self, origin: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rays as the body sees them."""
         back = self._matrix.T
-        return SOLIDS[self.shape].meet(turn(back, origin - self._place), turn(back, rays))
+        return turn(back, origin - self._place), turn(back, rays)
 
 
 def encode(picture: np.ndarray) -> bytes:

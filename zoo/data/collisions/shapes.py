@@ -70,28 +70,34 @@ class Solid:
             ray: ``[3, N]`` or ``[3, 1]``.
 
         Returns:
-            The distances ``[N]`` in lengths of the ray, with the second below the first where it misses, and the
-            outward normals ``[3, N]`` at the first.
+            The distances ``[N]`` in lengths of the ray, of which the second is below the first where it misses, and
+            through which side it enters, for `normal`.
         """
-        shape = np.broadcast_shapes(origin.shape, ray.shape)
-        enter, leave = np.full(shape[1], -np.inf), np.full(shape[1], np.inf)
-        normal = np.zeros(shape)
+        count = np.broadcast_shapes(origin.shape, ray.shape)[1]
+        enter, leave, side = np.full(count, -np.inf), np.full(count, np.inf), np.zeros(count, int)
         with np.errstate(divide="ignore", invalid="ignore"):
-            for *n, d in self.planes:
+            if self.planes:  # all at once, [planes, N]
+                *n, d = np.array(self.planes).T[:, :, None]
                 slope, gap = dot(n, ray), d - dot(n, origin)
                 at = gap / slope
-                inwards = (slope < 0) & (at > enter)
-                enter = np.where(inwards, at, enter)
-                normal = np.where(inwards, np.array(n)[:, None], normal)
-                leave = np.where((slope > 0) & (at < leave), at, leave)
-                leave = np.where((slope == 0) & (gap < 0), -np.inf, leave)
+                inwards = np.where(slope < 0, at, -np.inf)
+                side, enter = inwards.argmax(0), inwards.max(0)
+                leave = np.where(slope > 0, at, np.where((slope == 0) & (gap < 0), -np.inf, np.inf)).min(0)
             if self.surface:
                 first, last = self._meet_surface(origin, ray)
-                (x, y, z), (g, h, _) = origin + first * ray, self.surface
                 inwards = first > enter
-                enter, leave = np.where(inwards, first, enter), np.minimum(last, leave)
-                normal = np.where(inwards, unit(np.array([x, y, g * z + h])), normal)
-        return enter, leave, normal
+                enter, side = np.where(inwards, first, enter), np.where(inwards, len(self.planes), side)
+                leave = np.minimum(last, leave)
+        return enter, leave, side
+
+    def normal(self, side: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """The outward normals ``[3, N]`` of sides ``[N]`` at points ``[3, N]``."""
+        flat = np.array([plane[:3] for plane in self.planes] + [(0.0, 0.0, 1.0)]).T[:, side]
+        if not self.surface:
+            return flat
+        (x, y, z), (g, h, _) = points, self.surface
+        is_flat = side < len(self.planes)
+        return np.where(is_flat, flat, unit(np.where(is_flat, flat, np.array([x, y, g * z + h]))))
 
     def _meet_surface(self, origin: np.ndarray, ray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (x, y, z), (u, v, w), (g, h, k) = origin, ray, self.surface
