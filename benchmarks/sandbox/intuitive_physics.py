@@ -29,6 +29,8 @@ from common import QUIET, as_json, spread
 from torch import Tensor
 
 import zoo
+from zoo.data.collisions.make import make_collisions
+from zoo.data.collisions.plan import Plan
 from zoo.data.collisions.store import CollisionStore
 from zoo.data.physics_collisions import PhysicsCollisions
 from zoo.files import write_whole
@@ -45,7 +47,7 @@ class Settings:
 
     root: Path
     out: Path
-    epochs: int | None
+    share: float
     threads: int
     accelerator: str
 
@@ -84,12 +86,16 @@ def run(settings: Settings, job: tuple[int, str]) -> dict[str, Any]:
     if record.exists():
         return json.loads(record.read_text())
     pl.seed_everything(seed, verbose=False)
-    model = zoo.create(name, **({"epochs" if "flow" in name else "stages": _epochs(name, settings.epochs)}))
-    model = model.to(memory_format=torch.channels_last)  # a third faster on a processor
+    model = zoo.create(name).to(memory_format=torch.channels_last)  # a third faster on a processor
     data, curve = settings.data(model, seed), Curve()
     data.setup("fit")
     data.train_dataloader()  # into memory, before the clock runs
-    trainer = settings.trainer(max_epochs=model.recipe.epochs, limit_val_batches=0, callbacks=[curve])
+    trainer = settings.trainer(
+        max_epochs=model.recipe.epochs,
+        limit_train_batches=settings.share,
+        limit_val_batches=0,
+        callbacks=[curve],
+    )
     start = time.monotonic()
     trainer.fit(model, data)
     seconds = time.monotonic() - start
@@ -105,6 +111,7 @@ def run(settings: Settings, job: tuple[int, str]) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "steps": trainer.global_step,
         "samples": curve.samples,
+        "share": settings.share,
         "seconds": round(seconds, 1),
         "device": device_name(trainer.strategy.root_device),
         "threads": settings.threads,
@@ -114,16 +121,6 @@ def run(settings: Settings, job: tuple[int, str]) -> dict[str, Any]:
     write_whole(record, as_json(result))
     print(name, seed, {k: result[k] for k in ("seconds", *METRICS) if k in result}, flush=True)
     return result
-
-
-def _epochs(name: str, epochs: int | None) -> Any:
-    """Of a trial's stages, or the recipe's own."""
-    default = zoo.create(name)
-    if "flow" in name:
-        return epochs or default.recipe.epochs
-    if epochs is None or len(default.stages) == 1:
-        return default.stages if epochs is None else (epochs,)
-    return tuple(max(1, round(epochs * stage / sum(default.stages))) for stage in default.stages)
 
 
 def _save(model: pl.LightningModule, weights: Path, seed: int) -> None:
@@ -176,7 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="which models")
-    parser.add_argument("--epochs", type=int, help="of every model, for a trial; the recipe's by default")
+    parser.add_argument("--share", type=float, default=0.4, help="part of the batches that an epoch has (0.4)")
     parser.add_argument("--out", type=Path, default=Path("runs/sandbox/physics"))
     parser.add_argument("--root", type=Path, help="of the collisions; made within --out by default")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
@@ -187,9 +184,11 @@ def main() -> None:
 
     options.out.mkdir(parents=True, exist_ok=True)
     settings = Settings(
-        *(options.root or options.out / "collisions", options.out, options.epochs),
+        *(options.root or options.out / "collisions", options.out, options.share),
         *(options.threads, options.accelerator),
     )
+    if not (settings.root / "info" / "data.p").exists():
+        make_collisions(settings.root, Plan(), size=zoo.create(ROWS["ours"]).spec.crop, workers=options.jobs)
     place, jobs = options.out / "results.json", list(product(options.seeds, (ROWS[row] for row in options.rows)))
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         runs = list(pool.map(partial(run, settings), jobs))

@@ -151,7 +151,9 @@ class LinearFlow(CollisionModel):
 
 
 @register("intuitive_physics_flow_supervised", paper="ye2018interpretable")
-@register("intuitive_physics_flow_supervised_tiny", paper="ye2018interpretable", tiny=True, epochs=16, settle=100)
+@register(
+    "intuitive_physics_flow_supervised_tiny", paper="ye2018interpretable", tiny=True, groups=2, epochs=2, settle=100
+)
 def flow_supervised(
     tiny: bool = False, groups: int = 4, epochs: int = 319, settle: int = 0, learning_rate: float | None = None
 ) -> FlowSupervised:
@@ -170,7 +172,13 @@ def flow_supervised(
 
 @register("intuitive_physics_flow_physics", paper="ye2018interpretable")
 @register(
-    "intuitive_physics_flow_physics_tiny", paper="ye2018interpretable", tiny=True, epochs=16, settle=100, levels=3
+    "intuitive_physics_flow_physics_tiny",
+    paper="ye2018interpretable",
+    tiny=True,
+    groups=2,
+    epochs=2,
+    settle=100,
+    levels=3,
 )
 def flow_physics(
     tiny: bool = False,
