@@ -29,6 +29,8 @@ sandbox: $(VENV)/.installed     ## train the bundled checkpoints again, from ren
 	$(BIN)/python benchmarks/sandbox/temporal_fields.py --seeds 0 1 2 --bundle
 	$(BIN)/python benchmarks/sandbox/actionness.py --seeds 0 1 2 3 4 --bundle
 	$(BIN)/python benchmarks/sandbox/milnce.py --seeds 0 1 2 --bundle
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,flow,physics]"
+	$(BIN)/python benchmarks/sandbox/intuitive_physics.py --seeds 0 1 2 --jobs 2 --bundle
 
 # The stamp is written last: an interrupted installation is taken up again by the next make.
 $(VENV)/.installed: pyproject.toml
