@@ -52,14 +52,13 @@ class StaggeredTraining(pl.Callback):
         if loss is not None and float(loss) < self.best_loss:
             self.best_loss, self.best_epoch = float(loss), epoch
             self.best = {key: value.detach().clone() for key, value in pl_module.state_dict().items()}
-        if epoch + 1 in self.ends or epoch + 1 == trainer.max_epochs:
+        # Lightning's last checkpoint of a run is written after this hook and before `on_train_end`.
+        by_steps = 0 < trainer.max_steps <= trainer.global_step
+        over = by_steps or trainer.should_stop or epoch + 1 == trainer.max_epochs
+        if over or epoch + 1 in self.ends:
             self._next_stage(trainer, pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Columns of the baseline and networks of ratios, on weights that will not change any more."""
-        if self.best:  # the run was ended within a stage, by its steps or by its time
-            self._next_stage(trainer, pl_module)
-        finish(pl_module, trainer.datamodule)
+        if over:
+            finish(pl_module, trainer.datamodule)
 
     def _next_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.best:
