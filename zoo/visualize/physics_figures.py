@@ -121,7 +121,8 @@ def _predictions(figure: Figure, words: str, blocks: Sequence[tuple[str, list, l
             stories.append(_Story(f"{heading}\n{', '.join(about)}", inputs, [ending]))
         sheet.append(Block(title, [*_SEEN, f"predicted\n{SEEN * _PAUSE:g} s", _TRUTH, "displacement"], drawn))
     film = _film(figure, words, [("predicted", BLUE), ("ground truth", INK)], stories, ["frame 5, predicted and true"])
-    return Sheet(figure.title(words), sheet, figure.notes(), longest), film
+    note = "Where a frame looks alike all over, as on a wall, a displacement may be anything."
+    return Sheet(figure.title(words), sheet, figure.notes(note), longest), film
 
 
 def interpolation(figure: Figure) -> tuple[Sheet, Steps]:

@@ -21,7 +21,7 @@ _MARGIN, _BETWEEN, _RIM = 24, 10, 4  # pixels: around the sheet, between its cel
 _TITLE, _LINE, _UNDER = 34, 20, 18  # heights: of a title, of a line of names and notes, of a line of a caption
 _LEAST, _NAMES = 560, (90, 260)  # width of a sheet, and that of the rows' names within bounds
 _WHEEL = 24  # radius of the key to the colours of displacements
-_FULL = 0.98  # part of the displacements that fit into the wheel of colours
+_FULL = 0.9  # part of the displacements that fit into the wheel of colours
 _STILL = 12  # grey levels by which a pixel may change over time and count as still
 _RATE = 5  # pictures a second in a film: those that hold cost nothing, and players stumble over fewer
 
@@ -149,7 +149,7 @@ def colour_displacement(displacement: torch.Tensor, longest: float) -> np.ndarra
 
 
 def longest_of(moves: Sequence[tuple[torch.Tensor, np.ndarray, np.ndarray]]) -> float:
-    """The length of displacement that gets full colour: almost all of the pixels that matter are below it.
+    """The length of displacement that gets full colour: nine tenths of the pixels that matter are below it.
 
     Where a frame looks the same before and after, such as on a bare wall, a displacement may be anything.
 
