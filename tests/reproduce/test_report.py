@@ -122,6 +122,15 @@ def test_the_page_shows_hostile_text_as_text_and_every_cell():
     assert "no connection to a server that is far away" in page.text
 
 
+def test_of_other_data_there_is_no_difference():
+    table = replace(TABLE, comparable=False)
+    rows = tuple(replace(row, table=table) for row in REPORT.rows)
+    head, first, *_ = Page(forms.html(replace(REPORT, rows=rows))).cells
+    assert [cell.endswith("measured") for cell in head[1:-1]] == [False, True, False, True]
+    assert first[:4] == ["measured", "71.8 ± 1.2", "72.46", "1.0"]
+    assert rows[0].difference("top1") is None
+
+
 def test_a_table_of_which_nothing_was_measured_has_no_empty_columns():
     head, *_ = Page(forms.html(UNMEASURED)).cells
     assert head == ["row", "top1 %reported", "ratioreported", "status"]

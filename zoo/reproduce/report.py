@@ -34,7 +34,7 @@ def show(report: Report, console: Console | None = None) -> None:
         grid = _grid(rows)
         title = f"{name}  {rows[0].table.title}"
         if sum(max(map(len, (*column, *cells))) + 2 for column, cells in grid.by_column()) > console.width:
-            shown = _PARTS if any(row.reproduced for row in rows) else _PARTS[:1]
+            shown = _parts(rows)
             grid, title = _grid(rows, narrow=True), f"{title}\n{' | '.join(shown)}"
         table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for number, (column, numeric) in enumerate(zip(grid.columns, grid.numeric, strict=True)):
@@ -113,12 +113,20 @@ class _Grid:
         return zip(self.columns, zip(*self.rows, strict=True), strict=True)
 
 
-_PARTS = ("reported", "reproduced", "difference")
 _SHORT = 32  # characters of a status that a cell still holds
+
+
+def _parts(rows: list[RowResult]) -> tuple[str, ...]:
+    """What is shown of each metric."""
+    if not any(row.reproduced for row in rows):
+        return ("reported",)
+    return ("reported", "reproduced", "difference") if rows[0].table.comparable else ("reported", "measured")
 
 
 def _grid(rows: list[RowResult], narrow: bool = False) -> _Grid:
     """The row's name; per metric the reported and, where one was measured, reproduced and difference; the status.
+
+    Of other data than the paper's there is no difference.
 
     A ``narrow`` grid has these three in one column, without saying so in its header.
     """
@@ -128,13 +136,14 @@ def _grid(rows: list[RowResult], narrow: bool = False) -> _Grid:
         parts = [[_reported(row.row, name) for row in rows]]
         if any(name in row.reproduced for row in rows):
             parts.append([_number(row.reproduced.get(name), 2) for row in rows])
-            parts.append([_number(row.difference(name), 2, sign=True) for row in rows])
+            if rows[0].table.comparable:
+                parts.append([_number(row.difference(name), 2, sign=True) for row in rows])
         if narrow:
             widths = [max(map(len, part)) for part in parts]
             parts = [[" | ".join(map(str.rjust, cell, widths)) for cell in zip(*parts, strict=True)]]
             columns.append((head.replace("_", "\n"), ""))
         else:
-            columns += [(head, part) for part in _PARTS[: len(parts)]]
+            columns += [(head, part) for part in _parts(rows)[: len(parts)]]
         cells += parts
     columns.append(("", "status"))
     cells.append([row.status if len(row.status) <= _SHORT else row.kind for row in rows])
