@@ -17,6 +17,8 @@ from torch import Tensor
 
 from zoo.methods.physics_vector import finish
 
+_REMEMBERED = ("best_loss", "best_epoch", "best", "epoch", "batches", "loss")
+
 
 class StaggeredTraining(pl.Callback):
     """Tells the data which properties to serve, keeps each stage's best weights, finishes the model at the end."""
@@ -30,6 +32,8 @@ class StaggeredTraining(pl.Callback):
         self.properties, self.ends = tuple(properties), tuple(accumulate(epochs))
         self.best_loss, self.best_epoch = float("inf"), -1
         self.best: dict[str, Tensor] = {}
+        # Of the epoch that is under way. Lightning's own mean of a resumed epoch is that of its rest.
+        self.epoch, self.batches, self.loss = -1, 0, torch.zeros(())
 
     def stage(self, epoch: int) -> int:
         """The number of an epoch's stage, from 0; what lies beyond the last one is still of it."""
@@ -47,18 +51,32 @@ class StaggeredTraining(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         pl_module.log("stage", float(self.stage(trainer.current_epoch) + 1), prog_bar=True)
 
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Lightning passes over the end of an epoch after whose last batch a run was stopped; make up for it."""
+        if self.batches and trainer.current_epoch != self.epoch:
+            self._end_epoch(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        self.epoch = trainer.current_epoch
+        if (loss := trainer.callback_metrics.get("train_loss_step")) is not None:
+            self.batches, self.loss = self.batches + 1, self.loss + loss.detach()
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch, loss = trainer.current_epoch, trainer.callback_metrics.get("train_loss_epoch")
-        if loss is not None and float(loss) < self.best_loss:
-            self.best_loss, self.best_epoch = float(loss), epoch
-            self.best = {key: value.detach().clone() for key, value in pl_module.state_dict().items()}
+        self._end_epoch(trainer, pl_module)
         # Lightning's last checkpoint of a run is written after this hook and before `on_train_end`.
         by_steps = 0 < trainer.max_steps <= trainer.global_step
-        over = by_steps or trainer.should_stop or epoch + 1 == trainer.max_epochs
-        if over or epoch + 1 in self.ends:
-            self._next_stage(trainer, pl_module)
-        if over:
+        if by_steps or trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
+            self._next_stage(trainer, pl_module)  # does no harm where one has just ended
             finish(pl_module, trainer.datamodule)
+
+    def _end_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        mean = float(self.loss) / self.batches if self.batches else float("inf")
+        if mean < self.best_loss:
+            self.best_loss, self.best_epoch = mean, self.epoch
+            self.best = {key: value.detach().clone() for key, value in pl_module.state_dict().items()}
+        if self.epoch + 1 in self.ends:
+            self._next_stage(trainer, pl_module)
+        self.batches, self.loss = 0, torch.zeros(())
 
     def _next_stage(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.best:
@@ -68,8 +86,8 @@ class StaggeredTraining(pl.Callback):
         self.best_loss, self.best_epoch, self.best = float("inf"), -1, {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch, "best": self.best}
+        return {name: getattr(self, name) for name in _REMEMBERED}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]
-        self.best = {key: torch.as_tensor(value) for key, value in state_dict["best"].items()}
+        for name in _REMEMBERED:
+            setattr(self, name, state_dict[name])
