@@ -9,7 +9,7 @@ demo: $(VENV)/.installed        ## the main job on the embedded data: reported |
 	$(BIN)/zoo reproduce sandbox --out runs/results
 
 test: $(VENV)/.installed        ## every test, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 quick: $(VENV)/.installed       ## the tests that take a moment only
 	$(BIN)/python -m pytest -m "not slow"

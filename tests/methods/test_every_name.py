@@ -25,7 +25,7 @@ UNTRAINED = (
 LINEAR = ("actionness", "crosstask_weak", "step_localization")  # a score or two on features, which are small
 LARGEST = 100_000_000  # parameters
 # The deepest networks run once each: these differ from a sibling in the clips that they want alone.
-SIBLINGS = tuple(name for name in NAMES if re.search(r"r101_(8x8|128x1)$", name))
+SIBLINGS = tuple(name for name in NAMES if re.search(r"r101_(8x8|128x1)$|physics_(baseline|flow_supervised)$", name))
 GOLDEN = ("async_tf",)  # whose whole network is held against the reference's anyway
 TRAINING_ONLY = (
     *("localizer.", "head.linear", "encoder.layer4.", "coherence_head.", "head.left", "head.right"),
