@@ -7,6 +7,7 @@ the ratio networks are not given there; these are ours.
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 import torch
@@ -32,6 +33,13 @@ def finish(model: CollisionModel, data: Any) -> None:
     """
     ratios = getattr(model, "ratios", None)
     if not ratios and _constrained(model):
+        return
+    if not hasattr(data, "grouped_dataloader"):
+        warnings.warn(
+            f"{model.name}'s columns and networks of ratios stay as they were: they are learned from mini-batches of "
+            "the physics_collisions datamodule, and another one, or a bare loader, was trained on.",
+            stacklevel=2,
+        )
         return
     training = model.training
     model.eval()
