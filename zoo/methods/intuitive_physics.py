@@ -353,9 +353,37 @@ def from_release(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return ours
 
 
+def sized(tiny: bool, epochs: int, learning_rate: float | None) -> tuple[Sizes, Recipe]:
+    """The networks' sizes and how they are trained."""
+    rate = TINY_RATE if tiny else RECIPE.rate
+    return TINY if tiny else RELEASED, replace(RECIPE, rate=rate, epochs=epochs).with_rate(learning_rate)
+
+
 @register("intuitive_physics", paper="ye2018interpretable")
 @register("intuitive_physics_baseline", paper="ye2018interpretable", constraint="none", stages=(319,))
+@register(
+    "intuitive_physics_tiny",
+    paper="ye2018interpretable",
+    summary="a tiny intuitive physics model, 64 pixels",
+    tiny=True,
+    groups=2,
+    stages=(1, 1, 1),
+    settle=100,
+    levels=3,
+)
+@register(
+    "intuitive_physics_baseline_tiny",
+    paper="ye2018interpretable",
+    summary="the same without constraints: the paper's baseline",
+    tiny=True,
+    constraint="none",
+    groups=2,
+    stages=(2,),
+    settle=100,
+    levels=3,
+)
 def intuitive_physics(
+    tiny: bool = False,
     constraint: Constraint = "release",
     ratios: bool = True,
     groups: int = 4,
@@ -365,9 +393,10 @@ def intuitive_physics(
     levels: int = 0,
     learning_rate: float | None = None,
 ) -> IntuitivePhysics:
-    """Frames of 256 pixels through AlexNet to a vector of mass, speed, friction and the rest.
+    """Frames of a collision through AlexNet to a vector of mass, speed, friction and the rest.
 
     Args:
+        tiny: the network for frames of 64 pixels, made to be trained from nothing, instead of 256.
         constraint: how all but the property that changes is kept the same: ``"release"``, ``"paper"`` or ``"none"``.
         ratios: with networks that multiply properties.
         groups: mini-batches of each property in a batch.
@@ -377,8 +406,10 @@ def intuitive_physics(
         levels: smaller frames that it also learns from.
         learning_rate: in place of the recipe's own.
     """
+    sizes, recipe = sized(tiny, sum(stages), learning_rate)
     model = IntuitivePhysics(
-        recipe=replace(RECIPE, epochs=sum(stages)).with_rate(learning_rate),
+        sizes,
+        recipe=recipe,
         groups=groups,
         stages=stages,
         constraint=constraint,
@@ -387,48 +418,5 @@ def intuitive_physics(
         settle=settle,
         levels=levels,
     )
-    model.image_backbone = "torchvision:alexnet"
+    model.image_backbone = None if tiny else "torchvision:alexnet"
     return model
-
-
-@register("intuitive_physics_tiny", paper="ye2018interpretable", summary="a tiny intuitive physics model, 64 pixels")
-@register(
-    "intuitive_physics_baseline_tiny",
-    paper="ye2018interpretable",
-    summary="the same without constraints: the paper's baseline",
-    constraint="none",
-    stages=(2,),
-)
-def tiny(
-    constraint: Constraint = "release",
-    ratios: bool = True,
-    groups: int = 2,
-    stages: tuple[int, ...] = (1, 1, 1),
-    strength: float = 1.0,
-    settle: int = 100,
-    levels: int = 3,
-    learning_rate: float | None = None,
-) -> IntuitivePhysics:
-    """Frames of 64 pixels, trained from nothing on two processor cores.
-
-    Args:
-        constraint: how all but the property that changes is kept the same: ``"release"``, ``"paper"`` or ``"none"``.
-        ratios: with networks that multiply properties.
-        groups: mini-batches of each property in a batch.
-        stages: epochs with one, two and three properties; a single number trains on all from the start.
-        strength: of the pull of the ``"paper"``, in relation to what the prediction's error teaches.
-        settle: first steps in which the grid also learns to leave everything where it is.
-        levels: smaller frames that it also learns from.
-        learning_rate: in place of the recipe's own.
-    """
-    return IntuitivePhysics(
-        TINY,
-        recipe=replace(RECIPE, rate=TINY_RATE, epochs=sum(stages)).with_rate(learning_rate),
-        groups=groups,
-        stages=stages,
-        constraint=constraint,
-        ratios=ratios,
-        strength=strength,
-        settle=settle,
-        levels=levels,
-    )

@@ -7,7 +7,6 @@ Flow is measured backwards, from a frame to the one before it, so that a frame c
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,8 +16,8 @@ from zoo.data.collision_flow import backward_flow
 from zoo.data.collisions.frames import read_frames
 from zoo.methods.base import Recipe
 from zoo.methods.collisions import PROPERTIES, RECIPE, SEEN, CollisionModel, Frames, Future, Views, collision_spec
-from zoo.methods.intuitive_physics import BLOCK, TINY_RATE, IntuitivePhysics, coarse_loss, image_loss, unsettled
-from zoo.networks.physics import RELEASED, TINY, GridDecoder, PhysicsEncoder, Sizes, identity_grid, start, warp
+from zoo.methods.intuitive_physics import BLOCK, IntuitivePhysics, coarse_loss, image_loss, sized, unsettled
+from zoo.networks.physics import GridDecoder, PhysicsEncoder, Sizes, identity_grid, start, warp
 from zoo.registry import register
 
 MIDDLE = 3.0  # the scale in the middle of the five
@@ -166,7 +165,7 @@ def flow_supervised(
         settle: first steps in which the grid also learns to leave everything where it is.
         learning_rate: in place of the recipe's own.
     """
-    sizes, recipe = _sized(tiny, epochs, learning_rate)
+    sizes, recipe = sized(tiny, epochs, learning_rate)
     return FlowSupervised(sizes, recipe=recipe, groups=groups, stages=(epochs,), settle=settle)
 
 
@@ -198,7 +197,7 @@ def flow_physics(
         levels: smaller frames that it also learns from.
         learning_rate: in place of the recipe's own.
     """
-    sizes, recipe = _sized(tiny, epochs, learning_rate)
+    sizes, recipe = sized(tiny, epochs, learning_rate)
     return FlowPhysics(sizes, recipe=recipe, groups=groups, settle=settle, levels=levels)
 
 
@@ -211,8 +210,3 @@ def linear_flow(side: int = 256) -> LinearFlow:
         side: of the square frames, in pixels.
     """
     return LinearFlow(side)
-
-
-def _sized(tiny: bool, epochs: int, learning_rate: float | None) -> tuple[Sizes, Recipe]:
-    rate = TINY_RATE if tiny else RECIPE.rate
-    return TINY if tiny else RELEASED, replace(RECIPE, rate=rate, epochs=epochs).with_rate(learning_rate)
