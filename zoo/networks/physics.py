@@ -6,6 +6,7 @@ are those of the released code; the text counts one linear layer more.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -149,7 +150,11 @@ class GridDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``[B, vector]`` to a grid ``[B, S, S, 2]`` of absolute positions (x, y) in -1..1: no offsets."""
-        return self.grow(self.linear(z).unflatten(1, (self.start, START, START))).permute(0, 2, 3, 1)
+        maps = self.grow[:-2](self.linear(z).unflatten(1, (self.start, START, START)))
+        # Positions of sixteen bits would be up to half a pixel apart. Tensors without memory, which costs are counted
+        # with, know no autocast.
+        with nullcontext() if maps.is_meta else torch.autocast(maps.device.type, enabled=False):
+            return self.grow[-2:](maps.to(self.grow[-2].weight.dtype)).permute(0, 2, 3, 1)
 
 
 def warp(frame: Tensor, grid: Tensor) -> Tensor:

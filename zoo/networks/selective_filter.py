@@ -34,7 +34,7 @@ def select(z: Tensor, groups: Tensor, property: Tensor, dims: Tensor, known: Ten
     Returns:
         ``[B, D]``. Rows outside all mini-batches stay as they are.
     """
-    return _Select.apply(z, groups, property, dims, known)
+    return _Select.apply(_wide(z), groups, property, dims, known).to(z.dtype)
 
 
 class _Select(torch.autograd.Function):
@@ -74,7 +74,7 @@ def pull(z: Tensor, groups: Tensor, property: Tensor, dims: Tensor, strength: fl
         dims: columns of ``z`` that each property has to itself, ``[P, C]``.
         strength: the largest gradient of the second part in relation to that of the first.
     """
-    return _Pull.apply(z, groups, property, dims, strength)
+    return _Pull.apply(_wide(z), groups, property, dims, strength).to(z.dtype)
 
 
 class _Pull(torch.autograd.Function):
@@ -102,6 +102,11 @@ def _columns(width: int, property: Tensor, dims: Tensor, known: Tensor) -> tuple
     numbers = torch.arange(len(dims), device=dims.device)
     present = (numbers[:, None] == property).any(dim=1)
     return blocks[property], (blocks & (known & ~present)[:, None]).any(dim=0)
+
+
+def _wide(z: Tensor) -> Tensor:
+    """In 32 bits at least: sixteen hold neither small differences from a mean nor all powers of ten."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def spread(z: Tensor, groups: Tensor) -> Tensor:
