@@ -52,7 +52,9 @@ def finish(model: CollisionModel, data: Any) -> None:
                 own = vectors[property][..., model.dims[number].cpu()]
                 before = torch.cat([own[:, a] for a, _ in pairs]).to(model.device)
                 after = torch.cat([own[:, b] for _, b in pairs]).to(model.device)
-                left = teach(ratios[f"{property}_{ratio}"], before, after)
+                network = ratios[f"{property}_{ratio}"].float()  # it learns in 32 bits, whatever the model is in
+                left = teach(network, before, after)
+                network.to(model.dtype)
                 _log.info("%s, %s: %.3f of the variance is left", property, ratio, left)
     model.train(training)
 
