@@ -60,12 +60,6 @@ COMMAND = [
 ]
 SHORT = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--data.batch_size=2"]
 # Found by these tests; strict, so that whoever mends it sees it here.
-STORE = pytest.mark.xfail(
-    raises=RuntimeError, strict=True, reason="CollisionStore is made in inference mode and filled by threads outside it"
-)
-EMPTY = pytest.mark.xfail(
-    raises=RuntimeError, strict=True, reason="CollisionModel._score cannot unflatten a batch without rows"
-)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -441,13 +435,12 @@ def test_scores_are_those_of_the_thesis(whole, root):
     model.train()
 
 
-@STORE
 def test_a_fresh_datamodule_can_be_tested(root):
     model = small(ratios=False)
     assert score(model, collisions(root, model), limit_test_batches=1)["videos"] == 8
 
 
-@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=EMPTY), 2])
+@pytest.mark.parametrize("batch_size", [1, 2])
 def test_a_broken_sequence_costs_a_test_its_mini_batches(root, tmp_path, batch_size):
     shutil.copytree(root, tmp_path / "set", copy_function=os.link)
     model = small(ratios=False)
@@ -464,7 +457,6 @@ def test_a_broken_sequence_costs_a_test_its_mini_batches(root, tmp_path, batch_s
     assert found["pixel_error"] > 0
 
 
-@STORE
 @pytest.mark.slow
 def test_a_test_by_command_equals_one_in_python(root, tmp_path):
     torch.manual_seed(0)

@@ -336,10 +336,11 @@ def _torchvision_state(name: str) -> dict[str, Tensor]:
 
 
 def _fill(module: ZooModule, state: Mapping[str, Tensor], labels: Any) -> ZooModule:
-    """All of the state into the module; only a head of another width stays fresh."""
+    """All of the state into the module; only a head of another width stays fresh, and what weights may lack."""
     theirs, classes = module.asked_by(state, {}).get("num_classes"), getattr(module, "num_classes", None)
     replaced = theirs is not None and classes is not None and theirs != classes
-    load_strict(module, state, replaced_head=replaced)
+    fresh = {k: v for k, v in module.state_dict().items() if module.may_lack and k.startswith(module.may_lack)}
+    load_strict(module, {**fresh, **state}, replaced_head=replaced)
     module.labels = tuple(labels) if labels and not replaced else None
     return module.eval()
 

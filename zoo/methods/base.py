@@ -90,6 +90,7 @@ class ZooModule(pl.LightningModule):
     default_weights: str | tuple[str, ...] | None = None
     untrainable: str = "has nothing to learn; `zoo test` measures it as it is"  # said of one without a training step
     loader: Callable[[str], ZooModule] | None = None  # `zoo.load`, for those that need another model at hand
+    may_lack: ClassVar[tuple[str, ...]] = ()  # prefixes of entries that stay fresh where weights have none
     stream_options: ClassVar[Mapping[str, str]] = {}  # the builder's argument that holds each stream's own
     image_backbone: str | None = None  # whose ImageNet weights it can start from: timm's name, or torchvision:NAME
 

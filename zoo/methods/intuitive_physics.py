@@ -126,6 +126,8 @@ def average_loss(z: Tensor, groups: Tensor, dims: Tensor) -> Tensor:
 class IntuitivePhysics(CollisionModel):
     """The encoder, the decoder, and a network for every property and ratio."""
 
+    may_lack = ("ratios.",)  # published weights have none; training can add them
+
     def __init__(
         self,
         sizes: Sizes = RELEASED,
@@ -182,11 +184,6 @@ class IntuitivePhysics(CollisionModel):
     def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
         """Whether there are networks of ratios."""
         return {**said, **({"ratios": any(key.startswith("ratios.") for key in state)} if state else {})}
-
-    def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Another of these models as a start: networks of ratios that it lacks stay as they are."""
-        fresh = {key: value for key, value in self.state_dict().items() if key.startswith("ratios.")}
-        return {**fresh, **state}
 
     def start_from_image(self, state: Mapping[str, Tensor]) -> None:
         """Take AlexNet's convolutions, named as torchvision names them."""
@@ -303,8 +300,8 @@ class IntuitivePhysics(CollisionModel):
             steps: frames, from the value of ``a`` to that of ``b``.
         """
         dims = self.block(property)[None]
-        if steps < 2:
-            raise ZooError(f"interpolate: steps must be at least 2, got {steps}.")
+        if not (isinstance(steps, int) and steps >= 2):
+            raise ZooError(f"interpolate: steps must be an integer of at least 2, got {steps!r}.")
         (z, before), (other, _) = self._look(a), self._look(b)
         return self.futures(interpolated(z, other, dims, steps)[0], before.expand(steps, -1, -1, -1))
 
@@ -385,7 +382,7 @@ def sized(tiny: bool, epochs: int, learning_rate: float | None) -> tuple[Sizes, 
 def intuitive_physics(
     tiny: bool = False,
     constraint: Constraint = "release",
-    ratios: bool = True,
+    ratios: bool | None = None,
     groups: int = 4,
     stages: tuple[int, ...] = STAGES,
     strength: float = 1.0,
@@ -398,7 +395,8 @@ def intuitive_physics(
     Args:
         tiny: the network for frames of 64 pixels, made to be trained from nothing, instead of 256.
         constraint: how all but the property that changes is kept the same: ``"release"``, ``"paper"`` or ``"none"``.
-        ratios: with networks that multiply properties.
+        ratios: with networks that multiply properties; by default as the weights have it, and with them where there
+            are none.
         groups: mini-batches of each property in a batch.
         stages: epochs with one, two and three properties; a single number trains on all from the start.
         strength: of the pull of the ``"paper"``, in relation to what the prediction's error teaches.
@@ -413,7 +411,7 @@ def intuitive_physics(
         groups=groups,
         stages=stages,
         constraint=constraint,
-        ratios=ratios,
+        ratios=ratios is not False,
         strength=strength,
         settle=settle,
         levels=levels,

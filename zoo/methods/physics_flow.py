@@ -7,13 +7,13 @@ Flow is measured backwards, from a frame to the one before it, so that a frame c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from zoo.data.collision_flow import backward_flow
-from zoo.data.collisions.frames import read_frames
 from zoo.methods.base import Recipe
 from zoo.methods.collisions import PROPERTIES, RECIPE, SEEN, CollisionModel, Frames, Future, Views, collision_spec
 from zoo.methods.intuitive_physics import BLOCK, IntuitivePhysics, coarse_loss, image_loss, sized, unsettled
@@ -37,6 +37,16 @@ class FlowSupervised(IntuitivePhysics):
         """As `IntuitivePhysics`, without its constraint and its networks of ratios."""
         super().__init__(sizes, constraint="none", ratios=False, **options)
         self.spec = collision_spec(sizes.side, self.spec.collisions.groups, flow=True)
+
+    @staticmethod
+    def upstream_arguments(state: Mapping[str, Any]) -> dict[str, Any]:
+        """Its builder knows of no networks of ratios."""
+        return {}
+
+    @staticmethod
+    def asked_by(state: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict[str, Any]:
+        """Nothing but what is said."""
+        return dict(said)
 
     def loss(self, predicted: Tensor, grid: Tensor, views: Views) -> Tensor:
         """The mean absolute error of the flow, in pixels."""
@@ -105,7 +115,7 @@ class FlowPhysics(CollisionModel):
             speed: of the other one.
             friction: of the floor.
         """
-        seen = read_frames(frames, self.spec.crop)[:SEEN]
+        seen = self.seen(frames)[:SEEN]
         scales = torch.tensor([[mass, speed, friction]], device=self.device)
         z = self.vector(backward_flow(seen).float()[None].to(self.device), scales)
         return self.futures(z, self.read(seen)[:, :, SEEN - 1])[0]
@@ -144,7 +154,7 @@ class LinearFlow(CollisionModel):
         Args:
             frames: its first four: uint8 ``[T, 3, H, W]``, a folder of images, or their paths.
         """
-        seen = read_frames(frames, self.spec.crop)[:SEEN]
+        seen = self.seen(frames)[:SEEN]
         flow = backward_flow(seen).float()[None].to(self.device)
         return self.futures(self(flow).flatten(1), self.read(seen)[:, :, SEEN - 1])[0]
 

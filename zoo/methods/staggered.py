@@ -32,6 +32,7 @@ class StaggeredTraining(pl.Callback):
         self.properties, self.ends = tuple(properties), tuple(accumulate(epochs))
         self.best_loss, self.best_epoch = float("inf"), -1
         self.best: dict[str, Tensor] = {}
+        self.finished = False
         # Of the epoch that is under way. Lightning's own mean of a resumed epoch is that of its rest.
         self.epoch, self.batches, self.loss = -1, 0, torch.zeros(())
 
@@ -45,6 +46,7 @@ class StaggeredTraining(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """The sampler asks for each epoch, so a resumed run is in its stage at once."""
+        self.finished = False
         if stage == "fit" and hasattr(trainer.datamodule, "schedule"):
             trainer.datamodule.schedule = self.active
 
@@ -63,18 +65,30 @@ class StaggeredTraining(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end_epoch(trainer, pl_module)
-        # Lightning's last checkpoint of a run is written after this hook and before `on_train_end`.
+        # Lightning's last checkpoint of a run is mostly written after this hook and before `on_train_end`.
         by_steps = 0 < trainer.max_steps <= trainer.global_step
         if by_steps or trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs:
-            self._next_stage(trainer, pl_module)  # does no harm where one has just ended
-            finish(pl_module, trainer.datamodule)
+            self._finish(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What the last checkpoint lacks, where it was written with a validation or another callback ended the run."""
+        if not self.finished:
+            self._finish(trainer, pl_module)
+        for callback in trainer.checkpoint_callbacks:
+            if path := getattr(callback, "last_model_path", ""):
+                trainer.save_checkpoint(path)
+
+    def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._next_stage(trainer, pl_module)
+        finish(pl_module, trainer.datamodule)
+        self.finished = True
 
     def _end_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         mean = float(self.loss) / self.batches if self.batches else float("inf")
         if mean < self.best_loss:
             self.best_loss, self.best_epoch = mean, self.epoch
             self.best = {key: value.detach().clone() for key, value in pl_module.state_dict().items()}
-        if self.epoch + 1 in self.ends:
+        if self.epoch + 1 in self.ends[:-1]:  # the last one lasts as long as the run
             self._next_stage(trainer, pl_module)
         self.batches, self.loss = 0, torch.zeros(())
 

@@ -45,9 +45,10 @@ class CollisionStore:
         self.broken: dict[int, str] = {}
         if cached:  # the system provides memory where it is written to
             self._there = np.zeros(len(index), bool)
-            self._clips = torch.empty(len(index), 3, FRAMES, size, size, dtype=torch.uint8)
             shape = (len(index), FRAMES - 1, 2, size, size)
-            self._flow = torch.empty(shape, dtype=torch.float16) if flow else None
+            with torch.inference_mode(False):  # a test may have begun, and threads of their own fill it
+                self._clips = torch.empty(len(index), 3, FRAMES, size, size, dtype=torch.uint8)
+                self._flow = torch.empty(shape, dtype=torch.float16) if flow else None
 
     @staticmethod
     def bytes_of(count: int, size: int, flow: bool) -> int:
