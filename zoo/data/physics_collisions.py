@@ -13,6 +13,7 @@ are kept whole (`zoo.data.collisions.frames`).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -133,6 +134,14 @@ class PhysicsCollisions(VideoDataModule):
     def setup(self, stage: str) -> None:
         _ = self.collisions  # a model that does not look at them is an error before all others
         super().setup(stage)
+        first = frame_paths(self.index.folders[0])[0]
+        if first.is_file() and len({*(size := image_size(first)), self.spec.crop}) > 1 and size[0] == size[1]:
+            warnings.warn(
+                f"{self.root}: frames are {size[0]} pixels wide and the model wants {self.spec.crop}; scaled without "
+                "smoothing they look otherwise, and errors are not those of frames of that size. `zoo data make "
+                f"{self.name} --size {self.spec.crop}` makes such.",
+                stacklevel=2,
+            )
 
     def find_records(self, split: str) -> tuple[list[MiniBatch], int]:
         """The mini-batches of a split whose sequences are all there, and how many the lists name.

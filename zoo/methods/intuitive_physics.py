@@ -162,6 +162,7 @@ class IntuitivePhysics(CollisionModel):
             raise ZooError(f"constraint must be 'release', 'paper' or 'none', got {constraint!r}.")
         self.constraint, self.strength, self.stages = constraint, strength, tuple(stages)
         self.settle, self.levels = settle, levels
+        self.image_backbone = None if sizes.scratch else "torchvision:alexnet"
         self.encoder, self.decoder = PhysicsEncoder(sizes), GridDecoder(sizes)
         start(self, sizes.scratch)
         self.ratios = nn.ModuleDict(
@@ -405,7 +406,7 @@ def intuitive_physics(
         learning_rate: in place of the recipe's own.
     """
     sizes, recipe = sized(tiny, sum(stages), learning_rate)
-    model = IntuitivePhysics(
+    return IntuitivePhysics(
         sizes,
         recipe=recipe,
         groups=groups,
@@ -416,5 +417,3 @@ def intuitive_physics(
         settle=settle,
         levels=levels,
     )
-    model.image_backbone = None if tiny else "torchvision:alexnet"
-    return model

@@ -7,8 +7,10 @@ stages are over it finishes the model: see `zoo.methods.physics_vector`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -47,8 +49,21 @@ class StaggeredTraining(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """The sampler asks for each epoch, so a resumed run is in its stage at once."""
         self.finished = False
-        if stage == "fit" and hasattr(trainer.datamodule, "schedule"):
+        if stage != "fit":
+            return
+        if hasattr(trainer.datamodule, "schedule"):
             trainer.datamodule.schedule = self.active
+        elif len(self.ends) > 1:
+            warnings.warn(
+                f"{pl_module.name}: training is not staggered, for the loader is not that of physics_collisions; every "
+                "stage sees what it serves.",
+                stacklevel=2,
+            )
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Another model may use the data next."""
+        if stage == "fit" and hasattr(trainer.datamodule, "schedule"):
+            trainer.datamodule.schedule = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         pl_module.log("stage", float(self.stage(trainer.current_epoch) + 1), prog_bar=True)
@@ -75,12 +90,14 @@ class StaggeredTraining(pl.Callback):
         if not self.finished:
             self._finish(trainer, pl_module)
         for callback in trainer.checkpoint_callbacks:
-            if path := getattr(callback, "last_model_path", ""):
+            path = getattr(callback, "last_model_path", "")
+            if path and not Path(path).is_symlink():  # a link's file is another epoch's
                 trainer.save_checkpoint(path)
 
     def _finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._next_stage(trainer, pl_module)
-        finish(pl_module, trainer.datamodule)
+        if not trainer.fast_dev_run:
+            finish(pl_module, trainer.datamodule)
         self.finished = True
 
     def _end_epoch(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
