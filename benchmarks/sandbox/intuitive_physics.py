@@ -190,6 +190,10 @@ def main() -> None:
     if not (settings.root / "info" / "data.p").exists():
         make_collisions(settings.root, Plan(), size=zoo.create(ROWS["ours"]).spec.crop, workers=options.jobs)
     place, jobs = options.out / "results.json", list(product(options.seeds, (ROWS[row] for row in options.rows)))
+    if options.bundle and set(options.rows) != set(ROWS):
+        parser.error("--bundle wants every row.")
+    if place.exists() and all((options.out / f"{name}.seed{seed}.json").exists() for seed, name in jobs):
+        return bundle(options.out, json.loads(place.read_text())) if options.bundle else None  # all is done
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         runs = list(pool.map(partial(run, settings), jobs))
     results = {
@@ -206,6 +210,7 @@ def main() -> None:
         print(name, {key: f"{value['mean']} +- {value['std']}" for key, value in scores.items()})
     if options.bundle:
         bundle(options.out, results)
+    return None
 
 
 if __name__ == "__main__":
