@@ -14,6 +14,7 @@ from torch import Tensor
 import zoo
 from tests.goldens import load
 from tests.hub.python2_file import write_python2
+from tests.small_physics import SIDE, SMALL
 from zoo import models
 from zoo.errors import WeightsError, ZooError
 from zoo.hub.weights import save_weights
@@ -21,20 +22,8 @@ from zoo.loading import convert
 from zoo.methods.collisions import PROPERTIES
 from zoo.methods.intuitive_physics import RATIOS, IntuitivePhysics
 from zoo.methods.physics_flow import FlowPhysics, LinearFlow
-from zoo.networks.physics import Sizes, identity_grid, warp
+from zoo.networks.physics import identity_grid, warp
 
-SIDE = 16
-SMALL = Sizes(
-    side=SIDE,
-    stem=(3, 1, 1),
-    frame=(4, 4, 4, 4, 4),
-    together=(8, 4),
-    hidden=(16,),
-    vector=90,
-    expand=16,
-    grow=(8, 8),
-    scratch=True,
-)
 # The names of the release and ours, as section 9 of the specification lists them.
 CONVOLUTIONS = (0, 3, 6, 8, 10)
 NAMES = {

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import zoo
 from tests.data.collision_tree import write_collisions
+from tests.small_physics import SIDE, SMALL
 from zoo import models
 from zoo.data.physics_collisions import PhysicsCollisions
 from zoo.hub.weights import save_weights
@@ -29,21 +30,9 @@ from zoo.methods.collisions import PROPERTIES
 from zoo.methods.intuitive_physics import RATIOS, IntuitivePhysics
 from zoo.methods.physics_vector import columns_of_variance, finish, teach
 from zoo.methods.staggered import StaggeredTraining
-from zoo.networks.physics import RatioNetwork, Sizes
+from zoo.networks.physics import RatioNetwork
 from zoo.training import train
 
-SIDE = 16
-SMALL = Sizes(
-    side=SIDE,
-    stem=(3, 1, 1),
-    frame=(4, 4, 4, 4, 4),
-    together=(8, 4),
-    hidden=(16,),
-    vector=90,
-    expand=16,
-    grow=(8, 4),
-    scratch=True,
-)
 STAGES = (2, 3, 2)  # epochs
 GROUPS, BATCHES = 6, 3  # mini-batches of a property in a batch, and batches of an epoch, for there are 24
 KILLED = 8  # steps: in the second stage's first epoch, a batch before its end

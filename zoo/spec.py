@@ -135,6 +135,10 @@ class FeatureSpec:
             raise ZooError(f"spec: segment must be above 0 seconds, got {self.segment!r}.")
 
 
+#: What changes between simulated collisions, in the order of the physics vector; released files call speed "force".
+PROPERTIES = ("mass", "speed", "friction")
+
+
 @dataclass(frozen=True)
 class CollisionSpec:
     """How simulated collisions are grouped, for methods that learn from what changes between them.
@@ -147,14 +151,14 @@ class CollisionSpec:
         flow: whether the optical flow between consecutive frames is served, too.
     """
 
-    properties: tuple[str, ...] = ("mass", "speed", "friction")
+    properties: tuple[str, ...] = PROPERTIES
     groups: int = 4
     flow: bool = False
 
     def __post_init__(self) -> None:
-        known = ("mass", "speed", "friction")
-        if not self.properties or len(set(self.properties)) != len(self.properties) or set(self.properties) - {*known}:
-            raise ZooError(f"spec: properties must be of {', '.join(known)}, each once, got {self.properties!r}.")
+        named = set(self.properties)
+        if not named or len(named) != len(self.properties) or named - {*PROPERTIES}:
+            raise ZooError(f"spec: properties must be of {', '.join(PROPERTIES)}, each once, got {self.properties!r}.")
         if not (isinstance(self.groups, int) and self.groups >= 1):
             raise ZooError(f"spec: groups must be a positive integer, got {self.groups!r}.")
 

@@ -7,22 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.small_physics import SIDE, SMALL
 from zoo.methods.collisions import RECIPE, Views, interpolated
 from zoo.methods.physics_flow import LINE, FlowPhysics, FlowSupervised, LinearFlow, grid_of
-from zoo.networks.physics import Sizes, identity_grid, warp
+from zoo.networks.physics import identity_grid, warp
 
-SIDE = 16
-SMALL = Sizes(
-    side=SIDE,
-    stem=(3, 1, 1),
-    frame=(4, 4, 4, 4, 4),
-    together=(8, 4),
-    hidden=(16,),
-    vector=90,
-    expand=16,
-    grow=(8, 8),
-    scratch=True,
-)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

@@ -19,9 +19,8 @@ from zoo.errors import ZooError
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.pixel_error import PixelErrors, pixel_error
 from zoo.networks.physics import identity_grid
-from zoo.spec import CollisionSpec, VideoSpec
+from zoo.spec import PROPERTIES, CollisionSpec, VideoSpec
 
-PROPERTIES = ("mass", "speed", "friction")
 SEEN = 4  # frames that a model looks at; the next one is the target
 SCALES = 5  # of each property, and so sequences in a mini-batch
 MASS, SHAPES, PARAMETERS = 0, 0, 1  # the property whose mini-batches hold every sequence once; the two tests

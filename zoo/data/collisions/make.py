@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from zoo._version import __version__
 from zoo.data.collisions.plan import Collision, Plan, Variant
-from zoo.data.collisions.records import FRAMES, RECIPE, Ledger, hash_of
+from zoo.data.collisions.records import FILES, RECIPE, Ledger, hash_of
 from zoo.data.collisions.render import Renderer, encode
 from zoo.data.collisions.scene import Motion, Scene, mujoco
 from zoo.errors import DataError, ZooError
@@ -207,7 +207,7 @@ def _write(folder: Path, frames: list[bytes]) -> None:
     with writing(folder):
         try:
             part.mkdir()
-            for name, frame in zip(FRAMES, frames, strict=True):
+            for name, frame in zip(FILES, frames, strict=True):
                 (part / name).write_bytes(frame)
             if folder.exists():
                 shutil.rmtree(folder)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from zoo.errors import DataError
+from zoo.spec import PROPERTIES
 
-PROPERTIES = ("mass", "speed", "friction")
 SCALES = (1, 2, 3, 4, 5)
 TABLE = {  # Table 9.1 as printed
     "mass": (100, 200, 300, 400, 500),  # of the object that is hit

@@ -24,7 +24,7 @@ from zoo.errors import DataError
 from zoo.files import write_whole, writing
 
 RECIPE = 1  # to be raised when the same settings give other pictures
-FRAMES = tuple(f"{number:02d}.png" for number in range(5))
+FILES = tuple(f"{number:02d}.png" for number in range(5))
 TIMES = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of the frames, seconds from the contact
 
 
@@ -96,7 +96,7 @@ class Ledger:
     def finish(self, plan: Plan, versions: dict[str, str]) -> None:
         """Write the folder ``info`` of a set that is whole."""
         info, records = self.root / "info", [self.records[c.name] for c in plan.collisions]
-        pixels = len(records) * len(FRAMES) * self.settings["size"] ** 2
+        pixels = len(records) * len(FILES) * self.settings["size"] ** 2
         head = self.settings | {
             "made_with": versions,
             "times": TIMES,
@@ -126,7 +126,7 @@ class Ledger:
         if name not in self.records:
             return False
         try:
-            return hash_of((self.root / name / frame).read_bytes() for frame in FRAMES) == self.records[name]["sha256"]
+            return hash_of((self.root / name / frame).read_bytes() for frame in FILES) == self.records[name]["sha256"]
         except OSError:
             return False
 
