@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from zoo.errors import WeightsError
+from zoo.pickles import Bounded, Instructions, Refused
 
 _INSTRUCTIONS = (
     "PROTO FRAME STOP MARK POP POP_MARK PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET "
@@ -41,7 +42,7 @@ def read_caffe2(path: Path | str) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         try:
             content = _Arrays(file, path.stat().st_size).load()
-        except _Refused as error:
+        except Refused as error:
             raise WeightsError(
                 f"{path} is refused: {error}. Weights are arrays and plain values; get the file from its publisher."
             ) from error
@@ -54,22 +55,18 @@ def read_caffe2(path: Path | str) -> dict[str, np.ndarray]:
     return {name: blob.values for name, blob in content.items() if isinstance(blob, _Array) and blob.values is not None}
 
 
-class _Refused(Exception):
-    """The pickle asks for something that no weight file needs."""
-
-
 class _Type:
     """Stands for a `numpy.dtype` while the pickle describes it."""
 
     def __init__(self, code: str):
         if code not in _KINDS:
-            raise _Refused(f"it holds an array of type {code!r}, not of numbers")
+            raise Refused(f"it holds an array of type {code!r}, not of numbers")
         self.dtype = np.dtype(code)
 
     def describe(self, state: tuple) -> None:
         _, order, *structure = state
         if any(part is not None for part in structure[:3]):
-            raise _Refused("it holds an array of a structured type")
+            raise Refused("it holds an array of a structured type")
         self.dtype = self.dtype.newbyteorder(_text(order))
 
 
@@ -86,43 +83,20 @@ class _Array:
         self.values = np.array(stored, dtype=kind.dtype.newbyteorder("="), order="C")  # a copy that may be written to
 
 
-class _Bounded:
-    """A file that refuses at once to read more than it has left, before anything is allocated for it."""
-
-    def __init__(self, file: BinaryIO, size: int):
-        self.file, self.size = file, size
-
-    def read(self, count: int) -> bytes:
-        if count > self.size - self.file.tell():
-            raise EOFError("it ends early")
-        return self.file.read(count)
-
-    def readline(self) -> bytes:
-        return self.file.readline()
-
-
-class _Instructions(dict):
-    def __missing__(self, code: int):
-        raise _Refused(f"it uses the pickle instruction {bytes([code])!r}")
-
-
 class _Arrays(pickle._Unpickler):
-    """Python's own unpickler with a shorter table of instructions.
+    """Python's own unpickler with a shorter table of instructions (`zoo.pickles`)."""
 
-    The one written in Python, not the one in C: its table can be cut down, and a huge memo number costs it nothing.
-    """
-
-    dispatch = _Instructions({code: pickle._Unpickler.dispatch[code] for code in _CODES})
+    dispatch = Instructions(_CODES)
 
     def __init__(self, file: BinaryIO, size: int):
-        super().__init__(_Bounded(file, size), encoding="bytes")
+        super().__init__(Bounded(file, size), encoding="bytes")
         self.budget = (
             2 * size
         )  # an array's bytes lie in the file once; they may be copied from there, and decoded before
 
     def find_class(self, module: str, name: str) -> str:
         if (module, name) not in _NAMES:
-            raise _Refused(f"it wants {module}.{name} to be called while it is read")
+            raise Refused(f"it wants {module}.{name} to be called while it is read")
         return name
 
     def _reduce(self) -> None:
@@ -141,7 +115,7 @@ class _Arrays(pickle._Unpickler):
             return arguments[0].encode("latin1")
         if name == "bytes" and not arguments:  # and how it writes none
             return b""
-        raise _Refused(f"it wants {name!r} to be called while it is read")
+        raise Refused(f"it wants {name!r} to be called while it is read")
 
     def _build(self) -> None:
         state = self.stack.pop()
@@ -151,14 +125,14 @@ class _Arrays(pickle._Unpickler):
         if isinstance(target, _Array):
             self._spend(len(state[4]))
         elif not isinstance(target, _Type):
-            raise _Refused(f"it sets the state of a {type(target).__name__}")
+            raise Refused(f"it sets the state of a {type(target).__name__}")
         target.describe(state)
         return target
 
     def _spend(self, count: int) -> None:
         self.budget -= count
         if self.budget < 0:
-            raise _Refused("it unfolds into more bytes than the file holds")
+            raise Refused("it unfolds into more bytes than the file holds")
 
     def _set_item(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -182,5 +156,5 @@ class _Arrays(pickle._Unpickler):
 def _text(value: Any) -> str:
     """A text as Python 2 (bytes) or Python 3 wrote it."""
     if not isinstance(value, (str, bytes)):
-        raise _Refused(f"it has a {type(value).__name__} where a name belongs")
+        raise Refused(f"it has a {type(value).__name__} where a name belongs")
     return value.decode("latin1") if isinstance(value, bytes) else value

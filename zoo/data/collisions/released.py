@@ -22,6 +22,7 @@ import numpy as np
 from zoo.data.collisions.plan import PROPERTIES, RELEASED, SCALES, SPLITS
 from zoo.data.listing import place_inside
 from zoo.errors import DataError
+from zoo.pickles import Bounded, Instructions, Refused
 
 _INSTRUCTIONS = (
     "PROTO FRAME STOP MARK POP POP_MARK PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET "
@@ -97,7 +98,7 @@ def read_plain(path: Path) -> Any:
     try:
         data = path.read_bytes()
         return _Plain(data).load()
-    except _Refused as error:
+    except Refused as error:
         raise DataError(
             f"{path} is refused: {error}. Such a list holds names and numbers alone; fetch it again."
         ) from None
@@ -166,37 +167,16 @@ def _short(value: Any) -> str:
     return reprlib.repr(value)
 
 
-class _Refused(Exception):
-    """The pickle asks for something that no list needs."""
-
-
-class _Bounded(io.BytesIO):
-    """A file that refuses at once to read more than it has left, before anything is allocated for it."""
-
-    def read(self, count: int = -1) -> bytes:
-        if count > self.getbuffer().nbytes - self.tell():
-            raise EOFError("it ends early")
-        return super().read(count)
-
-
-class _Instructions(dict):
-    def __missing__(self, code: int) -> Any:
-        raise _Refused(f"it uses the pickle instruction {bytes([code])!r}")
-
-
 class _Plain(pickle._Unpickler):
-    """Python's own unpickler with a shorter table of instructions.
+    """Python's own unpickler with a shorter table of instructions (`zoo.pickles`)."""
 
-    The one written in Python, not the one in C: its table can be cut down, and a huge memo number costs it nothing.
-    """
-
-    dispatch = _Instructions({code: pickle._Unpickler.dispatch[code] for code in _CODES})
+    dispatch = Instructions(_CODES)
 
     def __init__(self, data: bytes) -> None:
-        super().__init__(_Bounded(data), encoding="latin-1")
+        super().__init__(Bounded(io.BytesIO(data), len(data)), encoding="latin-1")
 
     def find_class(self, module: str, name: str) -> Any:
-        raise _Refused(f"it wants {module}.{name} to be called while it is read")
+        raise Refused(f"it wants {module}.{name} to be called while it is read")
 
     def _name(self) -> None:
         """GLOBAL, which names what is to be called."""
@@ -223,7 +203,7 @@ class _Plain(pickle._Unpickler):
     @staticmethod
     def _dictionary(value: Any) -> dict:
         if not isinstance(value, dict):
-            raise _Refused(f"it has a {type(value).__name__} where a dictionary belongs")
+            raise Refused(f"it has a {type(value).__name__} where a dictionary belongs")
         return value
 
     dispatch[pickle.GLOBAL[0]] = _name
@@ -240,5 +220,5 @@ def _pairs(items: list) -> dict:
 def _key(value: Any) -> Any:
     """A text or a number: to hash a small tuple of tuples can take for ever."""
     if not isinstance(value, (str, int, float)):
-        raise _Refused(f"it has a {type(value).__name__} as the key of a dictionary")
+        raise Refused(f"it has a {type(value).__name__} as the key of a dictionary")
     return value
