@@ -18,7 +18,7 @@ from zoo.data.collisions.frames import read_frames
 from zoo.errors import ZooError
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.pixel_error import PixelErrors, pixel_error
-from zoo.networks.physics import identity_grid
+from zoo.networks.physics import displacement
 from zoo.spec import PROPERTIES, CollisionSpec, VideoSpec
 
 SEEN = 4  # frames that a model looks at; the next one is the target
@@ -73,8 +73,7 @@ class Future:
     @property
     def displacement(self) -> Tensor:
         """From each pixel to where it comes from, ``[S, S, 2]`` in pixels: x and y."""
-        side = len(self.grid)
-        return (self.grid - identity_grid(side, self.grid.device)) * (side - 1) / 2
+        return displacement(self.grid)
 
 
 @dataclass(frozen=True)

@@ -173,6 +173,12 @@ def identity_grid(side: int, device: torch.device | None = None) -> Tensor:
     return torch.stack([x, y], dim=-1)
 
 
+def displacement(grid: Tensor) -> Tensor:
+    """From each pixel to where it comes from, in pixels: of a grid ``[..., S, S, 2]``, x and y."""
+    side = grid.shape[-2]
+    return (grid - identity_grid(side, grid.device)) * (side - 1) / 2
+
+
 def start(module: nn.Module, scratch: bool = False) -> None:
     """Draw weights and biases.
 

@@ -19,7 +19,7 @@ from zoo.data.physics_collisions import PhysicsCollisions
 from zoo.errors import DataError, ZooError
 from zoo.methods.collisions import SEEN, CollisionModel
 from zoo.metrics.pixel_error import pixel_error
-from zoo.networks.physics import identity_grid
+from zoo.networks.physics import displacement
 
 SHAPES, PARAMETERS = "shape_test", "parameter_test"
 _NAMED = re.compile(r"([a-z]+)_([a-z]+)_\d+_mass\d_speed\d_friction\d")  # how `zoo data make` calls a folder
@@ -185,8 +185,7 @@ class Look:
         places = list(places)
         frame, grid = self.model.decode(own[places] if z is None else z, before[places])
         errors = pixel_error(frame, truth[places]).tolist()
-        side = grid.shape[1]
-        moved = (grid.float() - identity_grid(side, grid.device)).permute(0, 3, 1, 2) * ((side - 1) / 2)
+        moved = displacement(grid.float()).permute(0, 3, 1, 2)
         pictures = self.model.to_bytes(frame).permute(0, 2, 3, 1).cpu().numpy()
         return [Prediction(*one) for one in zip(pictures, errors, moved.cpu(), strict=True)]
 
