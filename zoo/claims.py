@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
+import shutil
 from pathlib import Path
+from typing import Self
 
 from filelock import FileLock, Timeout
 
 from zoo.files import write_whole, writing
 
+_PRESENT = ".present"
+
 
 class Claims:
-    """The claims in a folder, whose files lie in ``folder/.claims``."""
+    """The claims in a folder, whose files lie in ``folder/.claims``.
+
+    A context manager, at the end of which the process no longer counts among those that share the folder. Who comes and
+    who clears does it under a lock of the folder: else one could take away what another has just begun with.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / ".claims"
+        self._presence = FileLock(self.folder / f"{os.getpid()}-{secrets.token_hex(4)}{_PRESENT}", thread_local=False)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._presence.acquire()
             # By the clock of the disk, which all machines see alike.
-            mark = self.folder / f".{os.getpid()}-{secrets.token_hex(4)}"
-            mark.touch()
-            self._began = mark.stat().st_mtime_ns
-            mark.unlink()
+            self._began = Path(self._presence.lock_file).stat().st_mtime_ns
 
     def take(self, name: str) -> Claim | None:
         """Claim a name; None where somebody else has it."""
@@ -47,20 +53,22 @@ class Claims:
         except OSError:
             return None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _release(self._presence)
+
     def clear(self) -> None:
-        """Remove what is left of runs that are over, and all of it unless another run is at something."""
-        is_shared = False
-        for path in self.folder.glob("*.lock"):
-            claim = self.take(path.stem)
-            if claim is None:
-                is_shared = True
-            else:
-                claim.release()
-        if not is_shared:
-            for path in self.folder.glob("*.failed"):
-                path.unlink(missing_ok=True)
-            with suppress(OSError):  # another run has just begun
-                self.folder.rmdir()
+        """Remove what is left of runs that are over, unless somebody still shares the folder."""
+        for path in self.folder.glob(f"*{_PRESENT}"):
+            lock = FileLock(path, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                return
+            _release(lock)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _note(self, name: str) -> Path:
         return self.folder / f"{name}.failed"
@@ -79,5 +87,10 @@ class Claim:
 
     def release(self) -> None:
         """Let others have it."""
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        _release(self._lock)
+
+
+def _release(lock: FileLock) -> None:
+    if lock.is_locked:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

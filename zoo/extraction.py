@@ -120,10 +120,9 @@ def extract_collection(
     model.eval().to(fabric.device)
     try:
         folder = FeatureFolder.of(Path(out), model, rate, precision, _width(model))
-        share = Share(
-            folder, found, fabric.global_rank, fabric.world_size, progress if fabric.global_rank == 0 else None
-        )
-        with torch.no_grad():
+        with folder.claims, torch.no_grad():
+            told = progress if fabric.global_rank == 0 else None
+            share = Share(folder, found, fabric.global_rank, fabric.world_size, told)
             _extract(model, share, rate, batch_size, workers)
     finally:
         model.train(was_training).to(was_on)

@@ -90,7 +90,7 @@ class FeatureFolder:
                     )
                 else:
                     write_whole(path / ABOUT, json.dumps({**about, "version": __version__}, indent=1).encode())
-        return cls(path, dim, precision)
+                return cls(path, dim, precision)
 
     def ids(self) -> set[str]:
         """The videos whose features are there, by the names of files alone."""
