@@ -24,10 +24,8 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +39,7 @@ from zoo.data.json_files import read_json
 from zoo.errors import DataError, VideoError
 from zoo.extras import optional
 from zoo.files import sha256_of, write_whole, writing
+from zoo.pools import process_pool
 
 MANIFEST = "features.json"
 LISTS = ("HowTo100M_v1.csv", ABOUT)  # what is packed along, where it lies beside the features
@@ -128,7 +127,8 @@ def pack(
             for number, first in enumerate(range(0, len(files), run))
         ]
         if workers > 1 and len(jobs) > 1:
-            pool = stack.enter_context(ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn")))
+            died = "a process that packed died, perhaps for lack of memory; take fewer of them."
+            pool = stack.enter_context(process_pool(min(workers, len(jobs)), died))
             parts: Iterator[_Part] = pool.map(_pack_part, jobs)
         else:
             parts = map(_pack_part, jobs)

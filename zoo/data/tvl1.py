@@ -11,13 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, Future, as_completed
 from dataclasses import dataclass, field
 from functools import cached_property
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +27,7 @@ from zoo.data.moments import open_images
 from zoo.errors import DataError, VideoError, ZooError
 from zoo.extras import optional
 from zoo.files import require_writable, writing
+from zoo.pools import process_pool
 
 RATE = 24.0  # images a second
 LONGER_SIDE = 320  # pixels
@@ -182,34 +180,23 @@ def _each(videos: Mapping[str, Path], out: Path, workers: int) -> Iterator[tuple
         for name, path in videos.items():
             yield name, _write_one(path, out / name)
         return
-    # Spawned, not forked: a fork would break the threads that the caller may hold.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
+    died = (
+        "a process that computed flow died, perhaps for lack of memory. What is whole stays: run it again, with fewer "
+        "of them (--num-workers)."
+    )
+    with process_pool(workers, died, _one_thread) as pool:
         waiting = _submit(pool, videos, out)
         for future in as_completed(waiting):
             yield waiting[future], future.result()
-    except BrokenProcessPool:
-        raise ZooError(
-            "a process that computed flow died, perhaps for lack of memory. What is whole stays: run it again, with "
-            "fewer of them (--num-workers)."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _submit(pool: Executor, videos: Mapping[str, Path], out: Path) -> dict[Future, str]:
     return {pool.submit(_write_one, path, out / name): name for name, path in videos.items()}
 
 
-def _start_worker() -> None:
-    """One thread for OpenCV, for the processes are the parallelism; and no work for a parent that was killed."""
+def _one_thread() -> None:
+    """The processes are the parallelism."""
     optional("cv2", "flow", "optical flow").setNumThreads(1)
-    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def _write_one(video: Path, target: Path) -> tuple[str, str]:

@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +28,9 @@ from zoo.data.collisions.plan import Collision, Plan, Variant
 from zoo.data.collisions.records import FILES, RECIPE, Ledger, hash_of
 from zoo.data.collisions.render import Renderer, encode
 from zoo.data.collisions.scene import Motion, Scene, mujoco
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError
 from zoo.files import require_writable, writing
+from zoo.pools import process_pool
 
 SIZES = (8, 1024)  # least and most pixels of a side
 
@@ -134,29 +131,13 @@ def _each(
         for task in tasks:
             yield _make_group(*task)
         return
-    # Spawned, not forked: a fork would break the threads that the caller may hold.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
+    died = (
+        f"a process that simulated collisions died, perhaps for lack of memory. What is whole in {root} stays: run it "
+        "again, with fewer of them (--workers)."
+    )
+    with process_pool(workers, died) as pool:
         for future in as_completed([pool.submit(_make_group, *task) for task in tasks]):
             yield future.result()
-    except BrokenProcessPool:
-        raise ZooError(
-            f"a process that simulated collisions died, perhaps for lack of memory. What is whole in {root} stays: run "
-            "it again, with fewer of them (--workers)."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and do not work for one that was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
 
 
 @lru_cache(maxsize=2)

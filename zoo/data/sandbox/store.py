@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +11,7 @@ from filelock import FileLock
 
 from zoo.errors import DataError
 from zoo.files import write_whole, writing
+from zoo.pools import process_pool
 
 MARKER = "sandbox.json"
 Job = TypeVar("Job")
@@ -62,8 +61,7 @@ def render_splits(
 def each(function: Callable[[Job], None], jobs: list[Job], workers: int) -> None:
     """Call the function with every job, here or in several processes."""
     if workers > 1:
-        # Spawned, not forked: a fork would break the threads that the caller may hold (a decoder's, torch's).
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with process_pool(workers, "a process that rendered died, perhaps for lack of memory; take fewer.") as pool:
             list(pool.map(function, jobs, chunksize=min(16, -(-len(jobs) // workers) or 1)))
     else:
         for job in jobs:
