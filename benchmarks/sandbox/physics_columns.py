@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import zoo
-from zoo.data.collision_loader import GroupedRows, collate_rows
+from zoo.data.collisions.mini_batches import GroupedRows, collate_rows
 from zoo.data.physics_collisions import PhysicsCollisions
 from zoo.files import write_whole
 from zoo.methods.collisions import PROPERTIES, SEEN, interpolated

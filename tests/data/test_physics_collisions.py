@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.nn import functional as F
 
 from tests.data.collision_tree import PAIRS, write_collisions, write_lists
-from zoo.data.collision_flow import backward_flow
+from zoo.data.collisions.flow import backward_flow
 from zoo.data.collisions.frames import read_frames
 from zoo.data.collisions.plan import PROPERTIES
 from zoo.data.collisions.store import CollisionStore
@@ -133,11 +133,12 @@ def test_a_test_sees_both_tests_row_by_row(data):
     assert np.array_equal(joined["clips"][40, 2, :, 4], picture(data, records[40].sequences[2], 4))
 
 
-def test_all_mini_batches_of_training_may_be_had_in_rows(data):
-    seen = list(data.grouped_dataloader("train"))
-    assert torch.cat([batch["index"] for batch in seen]).tolist() == list(range(3 * TRAINED))
-    assert {int(split) for batch in seen for split in batch["split"]} == {-1}
-    assert not any(bool(batch["unseen"].any()) for batch in seen)
+def test_every_sequence_of_training_may_be_had_once(data):
+    seen = list(data.sequence_dataloader())
+    numbers = torch.cat([batch["index"] for batch in seen])
+    assert numbers.tolist() == np.flatnonzero(data.index.trained).tolist()
+    assert torch.equal(torch.cat([batch["clips"] for batch in seen]), data.store.take(numbers.numpy())["clips"])
+    assert torch.cat([batch["scales"] for batch in seen]).shape == (len(numbers), 3)
 
 
 def test_memory_workers_and_reading_give_the_same(root, data):

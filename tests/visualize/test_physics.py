@@ -11,6 +11,7 @@ from PIL import Image
 
 import zoo
 from tests.data.collision_tree import write_collisions
+from zoo.cli import main
 from zoo.cli import physics as commands
 from zoo.data.collisions.frames import read_frames
 from zoo.data.video import VideoReader
@@ -249,6 +250,11 @@ def test_commands_refuse_by_name(loads, root, tmp_path, arguments, message):
     with pytest.raises(ZooError, match=message):
         run("physics", "edit", "m", root / FOLDER, *place)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_films_takes_frames_of_a_collision_for_a_folder_without_any(root, capsys):
+    assert main(["predict", "i3d_tiny", str(root / FOLDER)]) == 1
+    assert "no video in this folder" in capsys.readouterr().err
 
 
 def test_an_answer_tells_the_error_where_the_fifth_frame_is_known(loads, root, tmp_path):

@@ -246,6 +246,8 @@ def _predict(a: argparse.Namespace) -> int:
         raise zoo.ZooError(f"--plot draws one video, and {len(files)} were given.")
     model = on_device(zoo.load(a.model, weights=a.weights), a.device)
     answer, options = _answer(model, a)
+    if model.spec.collisions is None:  # frames of a collision are a folder like any other
+        files = [video for file in files for video in find_videos(file)]
     answers = []
     for file in files:
         if a.flow and len(files) > 1:

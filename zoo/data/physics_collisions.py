@@ -24,8 +24,10 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from zoo.data.check import CheckReport, check_records, digest_of
-from zoo.data.collision_loader import (
+from zoo.data.collisions.frames import FRAMES, crop_of, frame_paths
+from zoo.data.collisions.mini_batches import (
     TESTS,
+    EverySequence,
     GroupedClips,
     GroupedRows,
     GroupSampler,
@@ -34,8 +36,7 @@ from zoo.data.collision_loader import (
     list_mini_batches,
     only_one,
 )
-from zoo.data.collisions.frames import FRAMES, crop_of, frame_paths
-from zoo.data.collisions.plan import SPLITS
+from zoo.data.collisions.plan import SCALES, SPLITS
 from zoo.data.collisions.records import hash_of
 from zoo.data.collisions.released import CollisionIndex, read_index
 from zoo.data.collisions.store import CollisionStore
@@ -52,10 +53,10 @@ _CACHED = 1.5e9  # bytes of frames (and flow) that are kept in memory unasked
 class PhysicsCollisions(VideoDataModule):
     """Collisions in mini-batches (see the module's docstring for the layout).
 
-    Training batches are those of `zoo.data.collision_loader.GroupedClips`: ``groups`` mini-batches of every property.
-    Which properties are trained may be changed between epochs, at the loader's ``sampler.properties``. A test sees the
-    mini-batches of the shape test and then those of the parameter test, a mini-batch a row
-    (`zoo.data.collision_loader.collate_rows`).
+    Training batches are those of `zoo.data.collisions.mini_batches.GroupedClips`: ``groups`` mini-batches of every
+    property. Which properties are trained may be changed between epochs, at the loader's ``sampler.properties``. A test
+    sees the mini-batches of the shape test and then those of the parameter test, a mini-batch a row
+    (`zoo.data.collisions.mini_batches.collate_rows`).
 
     A frame that is missing or broken is an error while training, for nothing can stand in its place; a test leaves its
     mini-batches out and reports them.
@@ -166,9 +167,11 @@ class PhysicsCollisions(VideoDataModule):
         sampler.schedule = self.schedule
         return ResumableLoader(data, sampler=sampler, **self._options() | {"batch_size": 1, "collate_fn": only_one})
 
-    def grouped_dataloader(self, split: str) -> DataLoader:
-        """Every mini-batch of ``"train"`` or ``"val"`` once, in rows as of a test."""
-        return DataLoader(self._rows(split), **self._options())
+    def sequence_dataloader(self) -> DataLoader:
+        """Every sequence of training once, in order of its number; see `zoo.data.collisions.mini_batches`."""
+        numbers = np.flatnonzero(self.index.trained)
+        data = EverySequence(self._training_data().store, numbers, self.batch_size * len(SCALES))
+        return DataLoader(data, **self._options() | {"batch_size": 1, "collate_fn": only_one})
 
     def check(self, *, decode: bool = False) -> CheckReport:
         """Which sequences are there, missing or broken, frame by frame; see `zoo.data.check`.
@@ -222,10 +225,7 @@ class PhysicsCollisions(VideoDataModule):
         return GroupedClips(self.store)
 
     def _evaluation_data(self, spec: VideoSpec) -> GroupedRows:
-        return self._rows("val")
-
-    def _rows(self, split: str) -> GroupedRows:
-        records = self.records(split)
+        records = self.records("val")
         self.store.load(sorted({number for record in records for number in record.sequences}), self.num_workers)
         return GroupedRows(self.store, records)
 

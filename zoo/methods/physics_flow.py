@@ -2,7 +2,7 @@
 through it (Ye et al., ECCV 2018, sections 9.4.1 and 9.4.2 of the thesis, which has a sentence on each and no code).
 
 Flow is measured backwards, from a frame to the one before it, so that a frame can be seen through it
-(`zoo.data.collision_flow`).
+(`zoo.data.collisions.flow`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.data.collision_flow import backward_flow
+from zoo.data.collisions.flow import backward_flow
 from zoo.methods.base import Recipe
 from zoo.methods.collisions import PROPERTIES, RECIPE, SEEN, CollisionModel, Frames, Future, Views, collision_spec
 from zoo.methods.intuitive_physics import BLOCK, IntuitivePhysics, coarse_loss, image_loss, sized, unsettled

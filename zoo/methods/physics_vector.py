@@ -34,7 +34,7 @@ def finish(model: CollisionModel, data: Any) -> None:
     ratios = getattr(model, "ratios", None)
     if not ratios and _constrained(model):
         return
-    if not hasattr(data, "grouped_dataloader"):
+    if not hasattr(data, "sequence_dataloader"):
         warnings.warn(
             f"{model.name}'s columns and networks of ratios stay as they were: they are learned from mini-batches of "
             "the physics_collisions datamodule, and another one, or a bare loader, was trained on.",
@@ -66,13 +66,15 @@ def _constrained(model: CollisionModel) -> bool:
 @torch.no_grad()
 def grouped_vectors(model: CollisionModel, data: Any) -> dict[str, Tensor]:
     """The vectors of all training mini-batches, each property's ``[M, 5, D]``, on the CPU."""
-    found: dict[str, list[Tensor]] = {property: [] for property in PROPERTIES}
-    for batch in data.grouped_dataloader("train"):
-        batch = {key: value.to(model.device) if torch.is_tensor(value) else value for key, value in batch.items()}
-        z = model.latent(model.views(batch)).unflatten(0, (len(batch["property"]), -1))
-        for number, property in enumerate(PROPERTIES):
-            found[property].append(z[batch["property"] == number].float().cpu())
-    return {property: torch.cat(parts) for property, parts in found.items()}
+    found, numbers = [], []
+    for batch in data.sequence_dataloader():
+        numbers.append(batch["index"])
+        batch = {key: value.to(model.device) for key, value in batch.items()}
+        found.append(model.latent(model.views(batch)).float().cpu())
+    z = torch.empty(len(data.index), found[0].shape[1])
+    z[torch.cat(numbers)] = torch.cat(found)
+    groups = data.index.mini_batches
+    return {property: z[torch.from_numpy(groups[property]["train"])] for property in PROPERTIES}
 
 
 def columns_of_variance(vectors: list[Tensor], count: int) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.collision_loader import GroupedRows, collate_rows
+from zoo.data.collisions.mini_batches import GroupedRows, collate_rows
 from zoo.data.collisions.plan import PROPERTIES
 from zoo.data.physics_collisions import PhysicsCollisions
 from zoo.errors import DataError, ZooError

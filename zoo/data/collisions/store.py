@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.collision_flow import backward_flow, flow_package, one_flow_thread
+from zoo.data.collisions.flow import backward_flow, flow_package, one_flow_thread
 from zoo.data.collisions.frames import FRAMES, frame_paths, read_pictures
 from zoo.data.collisions.released import CollisionIndex
 from zoo.errors import DataError, VideoError

@@ -74,7 +74,7 @@ class GroupedClips(Dataset):
     ``clips`` uint8 ``[B, 3, 5, S, S]``; ``property`` int64 ``[G]``, which of mass, speed, friction; ``groups`` int64
     ``[G, 5]``, the rows of ``clips`` that a mini-batch has, in order of scale; ``scales`` float32 ``[B, 3]`` of mass,
     speed and friction, 1 to 5 (NaN where no list tells); ``index`` int64 ``[B]``, the numbers of the sequences;
-    ``flow`` float32 ``[B, 4, 2, S, S]`` where it is wanted (`zoo.data.collision_flow.backward_flow`). B is 5 G.
+    ``flow`` float32 ``[B, 4, 2, S, S]`` where it is wanted (`zoo.data.collisions.flow.backward_flow`). B is 5 G.
     """
 
     def __init__(self, store: CollisionStore) -> None:
@@ -87,12 +87,24 @@ class GroupedClips(Dataset):
     def __getitem__(self, key: Sequence[tuple[int, int]]) -> dict[str, Any]:
         numbers = np.concatenate([self.mini_batches[name][number] for name, number in key])
         return {
-            **self.store.take(numbers),
+            **_sequences(self.store, numbers),
             "property": torch.tensor([name for name, _ in key]),
             "groups": torch.arange(len(numbers)).reshape(-1, len(SCALES)),
-            "scales": torch.from_numpy(self.store.index.scales[numbers]),
-            "index": torch.from_numpy(numbers),
         }
+
+
+class EverySequence(Dataset):
+    """Sequences in batches of their own, whatever they are compared with: the keys of `GroupedClips` but for groups."""
+
+    def __init__(self, store: CollisionStore, numbers: np.ndarray, batch_size: int) -> None:
+        self.store = store
+        self.batches = np.array_split(numbers, -(-len(numbers) // batch_size))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, batch: int) -> dict[str, Any]:
+        return _sequences(self.store, self.batches[batch])
 
 
 class GroupSampler(TrainSampler):
@@ -222,7 +234,7 @@ def collate_rows(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """Rows to one batch; those that could not be read only leave their mark in ``unreadable`` (so it may be empty).
 
     ``clips`` uint8 ``[B, 5, 3, 5, S, S]``; ``property`` int64 ``[B]``; ``split`` int64 ``[B]``, 0 shape test, 1
-    parameter test, -1 training; ``unseen`` bool ``[B, 5]``, whether a sequence is in no mini-batch of training;
+    parameter test; ``unseen`` bool ``[B, 5]``, whether a sequence is in no mini-batch of training;
     ``scales`` float32 ``[B, 5, 3]``; ``index`` int64 ``[B]``, the number of the record; ``view`` int64 ``[B]``, all 0;
     ``flow`` float32 ``[B, 5, 4, 2, S, S]`` where it is wanted.
     """
@@ -243,6 +255,11 @@ def collate_rows(samples: list[dict[str, Any]]) -> dict[str, Any]:
         key: torch.stack([s[key] for s in readable]) if readable else nothing for key, nothing in empty.items()
     }
     return batch | {"unreadable": [entry for sample in samples for entry in sample["unreadable"]]}
+
+
+def _sequences(store: CollisionStore, numbers: np.ndarray) -> dict[str, Any]:
+    scales = torch.from_numpy(store.index.scales[numbers])
+    return {**store.take(numbers), "scales": scales, "index": torch.from_numpy(numbers)}
 
 
 def only_one(batches: list[dict[str, Any]]) -> dict[str, Any]:
