@@ -25,7 +25,7 @@ from typing import IO
 import numpy as np
 
 from zoo.data.howto100m_lists import read_taxonomy
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, ZooError, require_top
 from zoo.files import require_modest, writing
 from zoo.methods.actionness_curves import Curve
 
@@ -129,7 +129,11 @@ def rank(
         largest: categories that are shown, those with the most videos among ``curves``.
         per_video: clips that a video gives at most, to each of both ends.
         apart: seconds that lie between the middles of a video's clips at least.
+
+    Raises:
+        ZooError: there are no clips, or none has a category; ``top`` is below 1.
     """
+    require_top(top)
     counts: dict[str, int] = {}
     highest: dict[str, list[Clip]] = {}
     lowest: list[Clip] = []

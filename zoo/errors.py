@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
 
 
 class ZooError(Exception):
@@ -47,3 +48,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     elif 0 < len(known) <= 12:
         message += f" Known: {', '.join(known)}."
     return UnknownNameError(f"{message} {hint}".rstrip())
+
+
+def require_top(top: int) -> None:
+    """Refuse a number of best ones that is none, by a `ZooError`; more than there are is right and gives them all."""
+    if not isinstance(top, Integral) or top < 1:
+        raise ZooError(f"top is how many of the best are given, a whole number from 1 on, not {top!r}.")

@@ -294,6 +294,8 @@ def test_prediction_on_a_file(tmp_path):
         for p in frame.classes:
             scores[t, p.index] = p.score
     assert found[0].score == pytest.approx(float(scores.mean(0).max()), rel=1e-5)
+    with pytest.raises(zoo.ZooError, match="a whole number from 1 on, not -1"):
+        model.predict(tmp_path / "none.mp4", top=-1)  # before the video is looked at
 
 
 def test_prediction_on_a_folder_of_flow(tmp_path, monkeypatch):

@@ -144,6 +144,10 @@ def test_a_checkpoint_remembers_the_kind_of_its_labels(tmp_path, kinetics_root):
         predictions = loaded.predict(video, clips=3, top=2)
         assert [p.score for p in predictions] == pytest.approx(expected.sort(descending=True)[0][:2].tolist(), abs=1e-6)
         assert [p.label for p in predictions] == [CLASSES[i] for i in expected.argsort(descending=True)[:2]]
+    assert len(loaded.predict(video, clips=1, top=99)) == len(CLASSES)
+    for top in (-1, 0, 2.5):
+        with pytest.raises(zoo.ZooError, match=f"a whole number from 1 on, not {top}"):
+            loaded.predict(video, top=top)
 
 
 def test_the_recipe_for_charades_is_the_papers():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zoo.data.feature_files import read_features
 from zoo.data.feature_settings import rate_of, settings_beside
-from zoo.errors import DataError, VideoError, ZooError
+from zoo.errors import DataError, VideoError, ZooError, require_top
 from zoo.methods.base import Recipe, ScoredModule, ZooModule
 from zoo.metrics.actionness import ActionnessScore
 from zoo.networks.grouping import Normalize, proposals
@@ -133,15 +133,16 @@ class ActionnessModel(ScoredModule):
         Args:
             source: a file of features (.npy) or the features, ``[T, D]``; or a video, whose features the extractor
                 computes. Weights score the features of the network that they were trained on, and no others.
-            top: proposals.
+            top: proposals, at most.
             rate: rows of features a second; by default as `zoo extract` noted it beside the file, else 1.
             extractor: the network of the features; by default the one that the model names, which `zoo.load` brings.
 
         Raises:
             zoo.VideoError: the file cannot be read.
             zoo.DataError: of the file it is noted that its features are of another network.
-            zoo.ZooError: features of another width, or with values that are not finite.
+            zoo.ZooError: features of another width, or with values that are not finite; ``top`` is below 1.
         """
+        require_top(top)
         name = str(source) if isinstance(source, (str, os.PathLike)) else "features"
         rate = rate_of(source, rate)
         rows = torch.as_tensor(self._rows(source, rate, extractor), dtype=torch.float32, device=self.device)

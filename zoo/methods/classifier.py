@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.optim import SGD
 
 from zoo.data.transforms import test_views
-from zoo.errors import DataError, WeightsError, ZooError
+from zoo.errors import DataError, WeightsError, ZooError, require_top
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.multiview import MultiViewAccuracy
 from zoo.metrics.multiview_map import MultiViewMAP
@@ -206,14 +206,16 @@ class VideoClassifier(ScoredModule):
 
         Args:
             video: any file that FFmpeg decodes.
-            top: how many classes.
+            top: how many classes; all where there are fewer.
             clips: clips spread over the video; the spec's by default. One clip is several times faster and a little
                 less accurate.
             crops: crops of each clip, 1 or 3; the spec's by default.
 
         Raises:
             zoo.VideoError: the file cannot be decoded.
+            zoo.ZooError: ``top`` is below 1.
         """
+        require_top(top)
         spec = self.spec.replace(clips=clips or self.spec.clips, crops=crops or self.spec.crops)
         by_maximum = self.multilabel and self.combine == "max"
         was_training, _ = self.training, self.eval()

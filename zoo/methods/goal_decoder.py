@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from zoo.data.clip_sampling import INTENTIONAL
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, ZooError, require_top
 from zoo.hub.words import read_words
 from zoo.methods.base import Recipe, ZooModule
 from zoo.methods.goal_trajectory import RECIPE, from_release
@@ -278,7 +278,9 @@ class GoalDecoder(ZooModule):
 
         Raises:
             zoo.VideoError: it cannot be decoded, or is shorter than one clip.
+            zoo.ZooError: ``top`` is below 1.
         """
+        require_top(top)
         was_training, _ = self.training, self.eval()
         try:
             seen = self.trunk.embed(video)

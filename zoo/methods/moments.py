@@ -21,7 +21,7 @@ from torchmetrics.wrappers.abstract import WrapperMetric
 
 from zoo.data.moments import test_moments
 from zoo.data.tvl1 import VideoFlow
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, ZooError, require_top
 from zoo.methods.base import Recipe, ScoredModule, constant
 from zoo.methods.classifier import Prediction
 from zoo.metrics.charades import POINTS, CharadesClassificationMAP, CharadesLocalizationMAP
@@ -287,13 +287,15 @@ class MomentModel(ScoredModule):
 
         Args:
             video: any file that FFmpeg decodes, or a folder of pictures.
-            top: how many classes.
+            top: how many classes; all where there are fewer.
             per_frame: of every frame that a test would look at.
             flow: the folder of its flow, for a model that looks at flow.
 
         Raises:
             zoo.VideoError: it cannot be decoded.
+            zoo.ZooError: ``top`` is below 1.
         """
+        require_top(top)  # before the work, not after it
         found = self.watch(video, flow)
         return self.frames(found, top) if per_frame else self.best(found.scores, top)
 
@@ -308,8 +310,9 @@ class MomentModel(ScoredModule):
         """The likeliest classes by scores ``[C]``.
 
         Raises:
-            ZooError: they are no numbers, as those of broken weights are.
+            ZooError: they are no numbers, as those of broken weights are, or ``top`` is below 1.
         """
+        require_top(top)
         if scores.isnan().any():
             raise ZooError(f"{self.name or type(self).__name__} scores NaN: its weights are broken. Load others.")
         values, numbers = scores.topk(min(top, self.num_classes))

@@ -21,7 +21,7 @@ from torch.nn.functional import linear
 from torch.optim import Adam
 
 from zoo.data.transforms import test_views
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, ZooError, require_top
 from zoo.methods.base import Recipe, ScoredModule
 from zoo.metrics.text_to_clip import TextToClip
 from zoo.networks.dictionary import Dictionary
@@ -177,12 +177,13 @@ class MilNce(ScoredModule):
         Args:
             video: any file that FFmpeg decodes; as many clips of it as the spec says.
             texts: sentences to choose from.
-            top: how many.
+            top: how many; all where there are fewer.
 
         Raises:
             zoo.VideoError: the file cannot be decoded.
-            zoo.ZooError: there is nothing to choose from, or no dictionary.
+            zoo.ZooError: there is nothing to choose from, or no dictionary; ``top`` is below 1.
         """
+        require_top(top)
         if isinstance(texts, str) or not len(texts):
             raise ZooError(
                 f"{self.name} chooses among sentences: give it texts=['pour the milk', 'cut the bread'], on the "

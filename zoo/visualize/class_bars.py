@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, require_top
 from zoo.visualize.drawing import GREY, INK, PALE, STATES, Canvas, require_png, rounds, shortened
 
 _NAME, _PLOT, _VALUE, _MARGIN = 300, 330, 56, 24  # pixels: names, bars, numbers, around and between the columns
@@ -36,9 +36,12 @@ def draw_class_bars(
         title: what the numbers are.
 
     Raises:
-        ZooError: there is nothing to draw, or not as many numbers as names; the figure cannot be written.
+        ZooError: there is nothing to draw, or not as many numbers as names; ``top`` is below 1; the figure cannot be
+            written.
     """
     require_png(path)
+    if top is not None:
+        require_top(top)
     counts = {len(values), len(names), len(values if against is None else against)}
     if len(counts) > 1:
         raise ZooError(f"{len(names)} classes have {sorted(counts)} numbers; each needs one.")
