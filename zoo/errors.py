@@ -31,6 +31,10 @@ class DataError(ZooError):
     """A data set that is not laid out, annotated or labelled as its official release is."""
 
 
+class MissingDataError(DataError):
+    """A data set of which the annotations are there, and not what they are of: the videos, their flow or features."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UnknownNameError:
     """The error for an unknown ``name``, with the nearest known names and, last, ``hint`` on where to look.
 

@@ -258,6 +258,11 @@ def test_a_row_may_have_a_number_of_its_own(trial, tmp_path, options):
     assert first.reproduced["map"] == first.measurement.metrics["map"]
     assert second.reproduced["map"] == first.measurement.metrics["map_all_videos"] < first.reproduced["map"]
 
+    # Annotations alone are a root for these; to others it lacks something, which is no failure.
+    report = zoo.reproduce("trial/streams", {"charades": root}, ["both"], out=None, **options)
+    assert report.rows[0].status.startswith(f"needs data: charades: {root}: no ")
+    assert (report.rows[0].kind, report.failed) == ("needs data: charades", [])
+
 
 def test_what_nobody_reported_is_measured_by_the_data_options_of_its_row(trial, kinetics_root, options):
     report = zoo.reproduce("trial/curve", {"sandbox_kinetics": kinetics_root}, out=None, **options)

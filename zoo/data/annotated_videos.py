@@ -29,7 +29,7 @@ from zoo.data.feature_settings import FeatureSettings, agreed_rate, settings_bes
 from zoo.data.intervals import in_words
 from zoo.data.loader import OnceSampler
 from zoo.data.order_sampling import OrderSamples, as_is
-from zoo.errors import DataError, VideoError
+from zoo.errors import DataError, MissingDataError, VideoError
 from zoo.files import sha256_of
 from zoo.spec import FeatureSpec, VideoSpec
 
@@ -245,7 +245,7 @@ class AnnotatedFeatures(VideoDataModule):
         files = _arrays(self._folder, below=self._folder != self._home)
         if not files:
             place = self._home / self.places[0] if self._folder == self._home else self._folder
-            raise DataError(
+            raise MissingDataError(
                 f"{self._folder}: no features here, ID.npy for each video. Compute them with `zoo extract MODEL "
                 f"--videos DIR --out {place}`, or say where they are (option features)."
             )

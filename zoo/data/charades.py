@@ -38,7 +38,7 @@ from zoo.data.folder import videos_by_stem
 from zoo.data.loader import ResumableLoader
 from zoo.data.moment_loader import ActivityRecord, ShareSampler, TrainMoments, WholeMoments, collate_moments
 from zoo.data.moments import FlowFolder
-from zoo.errors import DataError, VideoError
+from zoo.errors import DataError, MissingDataError, VideoError
 from zoo.spec import VideoSpec
 
 _LISTS = {"train": "Charades_v1_train.csv", "val": "Charades_v1_test.csv"}
@@ -289,7 +289,7 @@ class Charades(VideoDataModule):
             if (home / folder).is_dir():
                 places |= videos_by_stem(home / folder)
         if not folders and not places:
-            raise DataError(
+            raise MissingDataError(
                 f"{self.root}: no videos ({' or '.join(_VIDEOS)}), and no images ({_IMAGES}) for models of "
                 f"{self.rate:g} a second. Unpack one of the release's archives there."
             )
@@ -300,7 +300,7 @@ class Charades(VideoDataModule):
         """Where the flow of those videos lies that have some."""
         folder = self.flow_folder
         if not (there := _listed(folder)):
-            raise DataError(
+            raise MissingDataError(
                 f"{self.root}: no folder {_FLOW} with the optical flow of the videos. Unpack Charades_v1_flow.tar of "
                 f"the release there, or compute it with `zoo data flow {self.name} {self.root}`."
             )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from zoo.data.check import CheckReport, check_records
 from zoo.data.loader import OnceSampler, ResumableLoader, TestClips, TrainClips, TrainSampler, VideoRecord, collate
-from zoo.errors import DataError
+from zoo.errors import DataError, MissingDataError
 from zoo.spec import VideoSpec
 
 
@@ -72,7 +72,7 @@ class VideoDataModule(pl.LightningDataModule):
         if split not in self._records:
             records, expected = self.find_records(split)
             if not records:
-                raise DataError(
+                raise (MissingDataError if expected else DataError)(
                     f"{self.root}: none of the {expected} videos of split {split!r} is there. "
                     f"`zoo data check {self.name} {self.root}` says where they are looked for."
                 )

@@ -20,7 +20,7 @@ from zoo.data.folder import videos_by_stem
 from zoo.data.labels import class_names
 from zoo.data.loader import VideoRecord
 from zoo.data.sandbox.rendered import Rendered
-from zoo.errors import DataError
+from zoo.errors import DataError, MissingDataError
 
 _SPLITS = {"train": ("train", "train_256"), "val": ("val", "validate", "validation", "val_256")}
 
@@ -41,10 +41,11 @@ class Kinetics(VideoDataModule):
     def find_records(self, split: str) -> tuple[list[VideoRecord], int]:
         if not self.root.is_dir():
             raise DataError(f"{self.root}: no such folder; give the folder that holds train/ and val/ as root.")
-        folder = self._folder(split)
+        folder, annotation = self._folder(split), self._annotation(split)
         if folder is None:
-            raise DataError(f"{self.root}: no folder {' or '.join(_SPLITS[split])} with the videos of split {split!r}.")
-        annotation = self._annotation(split)
+            raise (MissingDataError if annotation else DataError)(
+                f"{self.root}: no folder {' or '.join(_SPLITS[split])} with the videos of split {split!r}."
+            )
         if annotation is None:
             records = self._from_folders(folder)
             return records, len(records)

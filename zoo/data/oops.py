@@ -34,7 +34,7 @@ from zoo.data.labels import class_names
 from zoo.data.trajectories import table_of
 from zoo.data.trajectory_loader import FailureRecord, TrainTrajectories, WholeVideos, collate_trajectories
 from zoo.data.video import VideoReader
-from zoo.errors import DataError, VideoError
+from zoo.errors import DataError, MissingDataError, VideoError
 from zoo.spec import ONE_SECOND, VideoSpec
 
 _ANNOTATIONS = "transition_times.json"
@@ -275,7 +275,7 @@ class Oops(VideoDataModule):
             folder = folder or self._home / "oops_video" / split
             return {name: folder / f"{name}.mp4" for name in names}
         if folder is None:
-            raise DataError(
+            raise MissingDataError(
                 f"{self.root}: no folder oops_video/{split} with the videos of split {split!r}; unpack video.tar.gz, "
                 "which lies in the release's archive."
             )

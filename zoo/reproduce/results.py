@@ -11,6 +11,7 @@ from zoo.reproduce.tables import Row, Table
 REPRODUCED, REPORTED_ONLY, NEEDS_WEIGHTS = "reproduced", "reported only", "needs weights"
 MEASURED = "measured"  # in the place of "reproduced" where nothing was reported, or of other data
 FAILED, PARTIAL, UNREACHABLE, ABSENT = "failed: ", "partial: ", "weights not reachable: ", "not in the zoo: "
+NEEDS_DATA = "needs data: "  # the data set's name, and where a root was given what it lacks
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class RowResult:
         for reason in (REPRODUCED, MEASURED, FAILED, PARTIAL, UNREACHABLE, ABSENT):
             if self.status.startswith(reason):
                 return reason.removesuffix(": ")
+        if self.status.startswith(NEEDS_DATA):
+            return f"{NEEDS_DATA}{self.table.data}"
         return self.status
 
     def difference(self, metric: str) -> float | None:

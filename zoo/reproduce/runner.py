@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.catalog import DATA_SETS, datamodule_class
-from zoo.errors import FetchError, ZooError, unknown_name
+from zoo.errors import FetchError, MissingDataError, ZooError, unknown_name
 from zoo.files import NoPlaceError, require_writable
 from zoo.loading import on_paper
 from zoo.networks.cost import cost
@@ -29,6 +29,7 @@ from zoo.reproduce.results import (
     ABSENT,
     FAILED,
     MEASURED,
+    NEEDS_DATA,
     NEEDS_WEIGHTS,
     PARTIAL,
     REPORTED_ONLY,
@@ -173,7 +174,7 @@ class _Bench:
             return NEEDS_WEIGHTS
         if table.data in self.roots or (table.data in DATA_SETS and _needs_no_root(table.data)):
             return None
-        return f"needs data: {table.data}"
+        return f"{NEEDS_DATA}{table.data}"
 
     def _test(self, table: Table, row: Row) -> Measurement | str:
         """The test run of a row's weights on its table's data, new or as another row has had it; or what went wrong."""
@@ -216,6 +217,8 @@ def _status(error: Exception, table: Table, row: Row) -> str:
     first = (str(error).splitlines() or [""])[0]
     if isinstance(error, FetchError):
         return f"{UNREACHABLE}{first}"
+    if isinstance(error, MissingDataError):  # annotations alone are a root too: a guess is measured on them
+        return f"{NEEDS_DATA}{table.data}: {first}"
     if isinstance(error, ZooError):
         return f"{FAILED}{first}"
     _log.error("%s, row %r", table.name, row.name, exc_info=error)
