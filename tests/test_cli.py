@@ -74,6 +74,12 @@ def test_check_reports_and_exits_by_what_it_found(kinetics_root, tmp_path, capsy
     report = json.loads(capsys.readouterr().out)
     assert list(report["splits"]["val"]["unreadable"]) == [broken.stem]
 
+    for number in (2, 4):
+        assert main(["data", "check", "jhmdb", str(tmp_path), "--data-option", f"split={number}"]) == 1
+    said = capsys.readouterr().err
+    assert "test_split2.txt" in said
+    assert "jhmdb has the splits 1, 2 and 3, not 4" in said
+
 
 @pytest.mark.parametrize(
     ("argv", "said"),
@@ -89,6 +95,7 @@ def test_check_reports_and_exits_by_what_it_found(kinetics_root, tmp_path, capsy
         (["predict", "nonlocal_i3d_tiny", "/nowhere.mp4", "--weights", "/nowhere.pth"], "no such file"),
         (["predict", "nonlocal_i3d_tiny", "x.mp4", "--device", "toaster"], "--device toaster"),
         (["data", "check", "kinetics", "/nowhere"], "no such folder"),
+        (["data", "check", "jhmdb", "/nowhere", "--data-option", "splits=2"], "jhmdb has no option 'splits'; it has "),
         (["fit", "--model", "i3d_tiny", "--data", "kinetics"], "--data.root"),
         (["fit", "--model", "i3d_r50.kinetics400_32x2", "--data", "kinetics"], "--model i3d_r50 --weights"),
         (["fit", "--model", "i3d_tiny", "--data", "sandbox_kinetics", "--weights", "nowhere.pkl"], "nowhere.pkl"),

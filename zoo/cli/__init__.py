@@ -13,6 +13,8 @@ from zoo.cli import actionness, activities, collisions, extract, flow, goals, ph
 from zoo.cli.common import (
     above_zero,
     assignment,
+    data_option,
+    data_options,
     fraction,
     model_options,
     on_device,
@@ -110,13 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     first.add_argument("--mask", type=Path, metavar="PNG", help="the first frame's objects, by palette number")
     first.add_argument("--keypoints", type=Path, metavar="JSON", help='the first frame: {"head": [x, y], ...}')
     first.add_argument("--data", metavar="NAME=ROOT", help="instead of a video: every sequence of a data set of masks")
-    p.add_argument(
-        "--data-option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="of the data set, such as split=test-dev or resolution=Full-Resolution; repeatable",
-    )
+    data_option(p, "split=test-dev or resolution=Full-Resolution")
     p.add_argument("--size", type=positive, help="side of the square that frames are resized to; smaller is faster")
     p.add_argument("--texture", action="store_true", help="paint six stripes on the mask's objects and carry those")
     p.add_argument("--out", type=Path, metavar="FOLDER", help="a palette PNG for every frame, or keypoints.json")
@@ -150,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("root", type=Path)
     p.add_argument("--decode", action="store_true", help="read every video to its end and compare checksums (slow)")
     p.add_argument("--num-workers", type=positive, default=2)
+    data_option(p)
     p.add_argument("--json", action="store_true", help="print JSON")
 
     collisions.add_action(actions)
@@ -327,8 +324,10 @@ def _propagate(a: argparse.Namespace) -> None:
         )
     if a.video and a.mask is None and a.keypoints is None:
         raise zoo.ZooError("zoo propagate wants the first frame's labels: --mask FILE.png or --keypoints FILE.json.")
-    options = dict(assignment(text, "--data-option wants KEY=VALUE, such as split=test-dev") for text in a.data_option)
-    data = zoo.datamodule(*assignment(a.data), **options) if a.data else None
+    if a.data_option and not a.data:
+        raise zoo.ZooError("--data-option is of a data set, --data NAME=ROOT, and a video was given.")
+    name, root = assignment(a.data) if a.data else ("", "")
+    data = zoo.datamodule(name, root=root, **data_options(name, a.data_option)) if name else None
     size = {} if a.size is None else {"size": a.size}
     model = on_device(zoo.load(a.model, weights=a.weights, **size), a.device)
     with progress("sequences" if data else "frames") as bar:
@@ -374,7 +373,8 @@ def _reproduce(a: argparse.Namespace) -> int:
 
 
 def _check(a: argparse.Namespace) -> int:
-    report = zoo.datamodule(a.name, root=a.root, num_workers=a.num_workers).check(decode=a.decode)
+    options = {"num_workers": a.num_workers} | data_options(a.name, a.data_option)
+    report = zoo.datamodule(a.name, root=a.root, **options).check(decode=a.decode)
     if a.json:
         print_json(report.to_dict())
         return 0 if report.ok else 1

@@ -13,6 +13,8 @@ import zoo
 from zoo.cli.common import (
     above_zero,
     assignment,
+    data_option,
+    data_options,
     fraction,
     model_options,
     on_device,
@@ -38,9 +40,7 @@ def add_commands(command: Any) -> None:
     p.add_argument("source", help="a folder of features (.npy) or of films, or NAME=ROOT: a data set's test videos")
     p.add_argument("--out", type=Path, required=True, metavar="FILE", help=".csv, or .npz for large collections")
     p.add_argument("--rate", type=above_zero, help="rows of features a second (as they were extracted, or 1)")
-    p.add_argument(
-        "--data-option", action="append", default=[], metavar="KEY=VALUE", help="of the data set; repeatable"
-    )
+    data_option(p, "rate=5")
     model_options(p)
 
     p = actions.add_parser("proposals", help="intervals in which something is done, by temporal actionness grouping")
@@ -72,9 +72,7 @@ def add_commands(command: Any) -> None:
     p.set_defaults(run=_recall)
     p.add_argument("proposals", nargs="+", metavar="JSON", help="in ActivityNet's format; NAME=JSON names its curve")
     p.add_argument("--data", required=True, metavar="NAME=ROOT", help="the annotations: coin=/data/coin")
-    p.add_argument(
-        "--data-option", action="append", default=[], metavar="KEY=VALUE", help="of the data set; repeatable"
-    )
+    data_option(p, "rate=5")
     p.add_argument("--budget", type=positive, default=100, help="proposals per video on average, at most (100)")
     p.add_argument("--plot", type=Path, metavar="PNG", help="draw the curves")
     p.add_argument("--json", action="store_true", help="print JSON")
@@ -152,18 +150,14 @@ def _named(a: argparse.Namespace, spec: Any) -> Any:
 
 def _datamodule(text: str, options: Sequence[str], **more: Any) -> Any:
     """A data set by NAME=ROOT; one of the sandbox is rendered where its name stands alone."""
-    import yaml
-
     from zoo.data.catalog import DATA_SETS
 
-    said = (assignment(one, "--data-option wants KEY=VALUE, such as rate=5") for one in options)
-    more |= {key: yaml.safe_load(value) for key, value in said}
     if text in DATA_SETS and text.startswith("sandbox"):
-        data = zoo.datamodule(text, **more)
+        data = zoo.datamodule(text, **more | data_options(text, options))
         data.prepare_data()
         return data
     name, root = assignment(text, "a data set is named by NAME=ROOT, such as coin=/data/coin")
-    return zoo.datamodule(name, root=root, **more)
+    return zoo.datamodule(name, root=root, **more | data_options(name, options))
 
 
 def _proposals(a: argparse.Namespace) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import zoo
 
@@ -92,6 +94,41 @@ def assignment(text: str, wanted: str = "--data wants NAME=ROOT, such as kinetic
     if not (name and equals and value):
         raise zoo.ZooError(f"{wanted}, got {text!r}.")
     return name, value
+
+
+def data_option(p: argparse.ArgumentParser, such_as: str = "split=test-dev") -> None:
+    """Add the option that hands a data set its own options, for `data_options` to read."""
+    help = f"of the data set, such as {such_as}; repeatable"
+    p.add_argument("--data-option", action="append", default=[], metavar="KEY=VALUE", help=help)
+
+
+def data_options(name: str, said: Sequence[str]) -> dict[str, Any]:
+    """The options of a data set, their values as YAML reads them.
+
+    Raises:
+        zoo.ZooError: one is no KEY=VALUE, or the data set does not have it.
+    """
+    import yaml
+
+    from zoo.data.catalog import datamodule_class
+
+    options: dict[str, Any] = {}
+    for text in said:
+        key, value = assignment(text, "--data-option wants KEY=VALUE, such as split=test-dev")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise zoo.ZooError(f"--data-option {text!r} cannot be read: {' '.join(str(error).split())}.") from None
+    if options:
+        known: set[str] = set()
+        for home in datamodule_class(name).__mro__:
+            known |= inspect.signature(home.__init__).parameters.keys()
+            if "options" not in known:  # those of the sandbox hand on what they do not know themselves
+                break
+            known.remove("options")
+        for key in options.keys() - (known := known - {"self", "root", "spec"}):
+            raise zoo.ZooError(f"{name} has no option {key!r}; it has {', '.join(sorted(known))}.")
+    return options
 
 
 class _Each(argparse.Action):
