@@ -103,7 +103,8 @@ def test_the_rate_of_files_is_what_the_extraction_noted(weights, coin, tmp_path,
     model = zoo.load("actionness_tiny", weights=weights)
     file = coin / "features" / "ddddddddd4_.npy"
     assert model.predict(file).times[-1].tolist() == [7.5, 8.0]
-    assert model.predict(file, rate=1.0).duration == 16
+    with pytest.warns(UserWarning, match="the option rate is 1: times will be wrong"):
+        assert model.predict(file, rate=1.0).duration == 16
     assert model.predict(np.load(file)).duration == 16
     beside.write_text(json.dumps({"rate": RATE, "dim": 256, "model": "i3d_tiny"}))
     assert run(*command) == 1

@@ -39,7 +39,8 @@ def test_what_is_given_is_taken_and_else_what_is_noted(tmp_path):
 def test_the_rate_of_a_file_is_that_beside_it(tmp_path):
     note(tmp_path, rate=2.5)
     assert rate_of(str(tmp_path / "x.npy")) == 2.5
-    assert rate_of(tmp_path / "x.npy", 4) == 4  # what is given is meant
+    with pytest.warns(UserWarning, match=r"extracted at 2\.5 rows a second, and the option rate is 4: times will be"):
+        assert rate_of(tmp_path / "x.npy", 4) == 4  # what is given is meant
     assert rate_of(tmp_path / "x.mp4") == rate_of(np.ones((2, 3))) == 1
     for wrong in (0, float("nan"), float("inf"), True, "5"):
         with pytest.raises(DataError, match="rate is rows of features a second, above 0"):

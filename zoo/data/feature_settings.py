@@ -124,7 +124,7 @@ def agreed_rate(given: float | None, noted: Iterable[FeatureSettings]) -> float:
 
 
 def rate_of(features: Any, given: float | None = None) -> float:
-    """Rows a second of features that a model is given: ``given``, else what is noted beside the file, else 1.
+    """As `agreed_rate`, of features that a model is given: ``given``, else what is noted beside the file, else 1.
 
     Args:
         features: the file (.npy), or anything else, beside which nothing lies.
@@ -133,10 +133,9 @@ def rate_of(features: Any, given: float | None = None) -> float:
     Raises:
         DataError: it is not a finite number above 0.
     """
-    if given is not None:
-        return checked_rate(given)
+    given = None if given is None else checked_rate(given)
     is_file = isinstance(features, (str, os.PathLike)) and Path(features).suffix == ".npy"
-    return agreed_rate(None, [settings_beside(Path(features).parent)] if is_file else [])
+    return agreed_rate(given, [settings_beside(Path(features).parent)] if is_file else [])
 
 
 def checked_rate(rate: float) -> float:
