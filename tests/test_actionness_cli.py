@@ -131,7 +131,10 @@ def test_clips_are_ranked_and_drawn(tmp_path, capsys):
     assert [clip["video"] for clip in found["highest"]] == ["v3", "v2"]
     assert found["lowest"][0] == {"video": "v0", "start": 0, "end": 1, "score": 0}
     assert plot.is_file()
-    assert "films that are not there: 3 (v2, v0, v1)" in captured.err
+    assert f"films that are not in {tmp_path / 'films'}, and are drawn as crossed boxes: 3 (v2, v0, v1)" in captured.err
+    (tmp_path / "films" / "v3.mp4").rename(tmp_path / "films" / "other.mp4")
+    assert run("rank", scores, "--top", 2, "--videos", tmp_path / "films", "--plot", plot) == 1
+    assert "has none of the 4 films that are to be drawn, such as v3" in capsys.readouterr().err
     assert run("rank", scores, "--plot", plot) == 1
     assert "give both, or neither" in capsys.readouterr().err
 

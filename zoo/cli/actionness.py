@@ -184,6 +184,7 @@ def _rank(a: argparse.Namespace) -> None:
         raise zoo.ZooError("--plot draws frames of the films in --videos FOLDER: give both, or neither.")
     categories = read_categories(a.categories) if a.categories else None
     found = rank(iterate_scores(a.scores), a.top, categories=categories, per_video=a.per_video)
+    films = _films(a.videos, [c.video for clips in found.values() for c in clips]) if a.plot else {}
     if a.json:
         print_json({heading: [asdict(clip) for clip in clips] for heading, clips in found.items()})
     else:
@@ -193,14 +194,28 @@ def _rank(a: argparse.Namespace) -> None:
                 grid.add_row(clip.video, f"{clip.start:.2f} - {clip.end:.2f}", f"{clip.score:.3f}")
             show(grid)
     if a.plot:
-        from zoo.data.folder import videos_by_stem
         from zoo.visualize.clip_ranking import draw_ranking
 
-        if not a.videos.is_dir():
-            raise zoo.ZooError(f"there is no folder of films {a.videos}; --videos wants one.")
-        films = videos_by_stem(a.videos)
-        _tell("films that are not there", [c.video for clips in found.values() for c in clips if c.video not in films])
         draw_ranking(found, a.plot, films)
+
+
+def _films(folder: Path, wanted: Sequence[str]) -> dict[str, Path]:
+    """Where the films of these ids lie; those that lack are told of."""
+    from zoo.data.folder import find_videos, videos_by_stem
+
+    if not folder.is_dir():
+        raise zoo.ZooError(f"there is no folder of films {folder}; --videos wants one.")
+    # Of films that were scored themselves the path in their folder is the id.
+    films = {path.relative_to(folder).with_suffix("").as_posix(): path for path in find_videos(folder)}
+    films |= videos_by_stem(folder)
+    lacking = [name for name in wanted if name not in films]
+    if len(lacking) == len(wanted):
+        raise zoo.ZooError(
+            f"{folder} has none of the {len(set(wanted))} films that are to be drawn, such as {wanted[0]}. Give the "
+            "folder of the films that were scored, or leave out --plot and --videos."
+        )
+    _tell(f"films that are not in {folder}, and are drawn as crossed boxes", lacking)
+    return films
 
 
 def _recall(a: argparse.Namespace) -> None:
