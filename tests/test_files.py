@@ -1,12 +1,13 @@
-"""What to do about a disk that refuses depends on whose place it is."""
+"""What to do about a disk that refuses depends on whose place it is; what is being written is never half there."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from filelock import FileLock
 
-from zoo.files import NoPlaceError, cache_root, require_writable, write_whole
+from zoo.files import NoPlaceError, cache_root, require_writable, whole_folder, write_whole
 
 
 def test_only_the_cache_is_moved_by_its_variable(tmp_path):
@@ -27,3 +28,20 @@ def test_a_folder_is_tried_without_a_trace(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "file" / "a"):
         with pytest.raises(NoPlaceError, match="not a usable folder"):
             require_writable(folder)
+
+
+def test_a_folder_in_the_making_takes_the_place_of_those_that_were_killed(tmp_path):
+    names = ("out.0a0a0a0a", "out.1b1b1b1b", "outer.2c2c2c2c")
+    killed, alive, other = (tmp_path / f".{name}.partial" for name in names)
+    for path in (killed, alive, other):
+        (path / "part").mkdir(parents=True)
+    (tmp_path / ".out.3d3d3d3d.partial.lock").touch()
+    with FileLock(f"{alive}.lock"), whole_folder(tmp_path / "out") as making:
+        left = {path.name for path in tmp_path.iterdir()} - {making.name, f"{making.name}.lock"}
+        assert left == {alive.name, f"{alive.name}.lock", other.name}
+        (making / "file").touch()
+    assert (tmp_path / "out" / "file").is_file()
+    with pytest.raises(KeyboardInterrupt), whole_folder(tmp_path / "new"):
+        raise KeyboardInterrupt
+    left = {path.name for path in tmp_path.iterdir()} - {f"{alive.name}.lock"}
+    assert left == {"out", alive.name, other.name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import secrets
@@ -12,6 +13,8 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from zoo.errors import FetchError
 
@@ -62,6 +65,40 @@ def write_whole(path: Path, *chunks: bytes | memoryview) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder in the making beside ``path``, whose name it gets when the block is left without an error.
+
+    At most an empty folder may be there. What runs of the same name have left that were killed is removed first; one
+    that is alive holds a lock.
+    """
+    path = path.absolute()
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 8}.partial*")
+        for left in {one.with_name(one.name.removesuffix(".lock")) for one in found}:
+            with contextlib.suppress(Timeout), _passing(left):
+                pass
+        with _passing(partial):
+            partial.mkdir()
+            yield partial
+            if path.is_dir():
+                path.rmdir()
+            partial.rename(path)
+
+
+@contextlib.contextmanager
+def _passing(folder: Path) -> Iterator[None]:
+    """Holds a lock beside a folder; in the end both go."""
+    with FileLock(f"{folder}.lock", timeout=0) as lock:
+        try:
+            yield
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def require_modest(archive: zipfile.ZipFile) -> None:

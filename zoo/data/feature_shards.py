@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -38,7 +37,7 @@ from zoo.data.feature_settings import ABOUT, agreed_rate, checked_rate, read_not
 from zoo.data.json_files import read_json
 from zoo.errors import DataError, VideoError
 from zoo.extras import optional
-from zoo.files import sha256_of, write_whole, writing
+from zoo.files import sha256_of, whole_folder, write_whole
 from zoo.pools import process_pool
 
 MANIFEST = "features.json"
@@ -87,7 +86,8 @@ def pack(
 ) -> PackReport:
     """Pack all ``.npy`` files of a folder and those below it; a file's name is its video's id.
 
-    Files that are broken are left out and told of. Packing that is interrupted leaves no folder ``out``.
+    Files that are broken are left out and told of. Packing that is interrupted leaves no folder ``out``, and
+    what is left of packing that was killed is removed by the next into the same.
 
     Args:
         folder: with the files.
@@ -118,10 +118,7 @@ def pack(
     files = [files[k] for k in order]
     size = max(sum(os.path.getsize(path) for path in files[:1000]) // min(len(files), 1000), 1)
     run = max(_PARTS * shard_bytes // size, 1)
-    partial = out.absolute().with_name(f".{out.absolute().name}.{secrets.token_hex(4)}.partial")
-    with writing(out), ExitStack() as stack:
-        stack.callback(shutil.rmtree, partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with whole_folder(out) as partial, ExitStack() as stack:
         jobs = [
             (files[first : first + run], partial / f"part-{number}", dtype, shard_bytes, step)
             for number, first in enumerate(range(0, len(files), run))
@@ -132,12 +129,7 @@ def pack(
             parts: Iterator[_Part] = pool.map(_pack_part, jobs)
         else:
             parts = map(_pack_part, jobs)
-        report = _join(parts, partial, folder, about)
-        partial.chmod(0o777 & ~_umask())
-        if out.is_dir():
-            out.rmdir()
-        partial.rename(out)
-    return report
+        return _join(parts, partial, folder, about)
 
 
 class _Part(NamedTuple):
@@ -292,9 +284,3 @@ def _join(parts: Iterator[_Part], out: Path, source: Path, about: bytes | None) 
 
 def _different(place: str | Path, dim: int | None, other: int | None) -> DataError:
     return DataError(f"{place}: rows of {dim} numbers beside rows of {other}; pack the features of one network alone.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
