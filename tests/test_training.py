@@ -14,7 +14,9 @@ import pytest
 import torch
 
 import zoo
-from zoo.training import resolve
+from zoo.training import resolve, train
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MODEL = ["--model", "nonlocal_i3d_tiny", "--data", "sandbox_kinetics", "--data.num_workers=0"]
 QUIET = [
@@ -26,11 +28,16 @@ QUIET = [
 ]
 
 
-def start(command: str, root: Path, out: Path, *more: str) -> subprocess.Popen:
-    arguments = [sys.executable, "-m", "zoo.cli", command, *MODEL, f"--data.root={root}", *QUIET]
-    arguments += [f"--trainer.logger.save_dir={out}", f"--trainer.default_root_dir={out}", *more]
+def arguments(command: str, root: Path, out: Path, *more: str) -> list[str]:
+    own = [f"--data.root={root}", f"--trainer.logger.save_dir={out}", f"--trainer.default_root_dir={out}"]
+    return [command, *MODEL, *QUIET, *own, *more]
+
+
+def start(*what: str | Path) -> subprocess.Popen:
+    """A process of its own, for what is killed or has a second one."""
+    command = [sys.executable, "-m", "zoo.cli", *arguments(*what)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -58,7 +65,7 @@ def test_a_killed_run_resumes_on_the_same_curve(kinetics_root, tmp_path):
         f"--trainer.callbacks.dirpath={tmp_path / 'kept'}",
         "--trainer.callbacks.save_top_k=-1",
     ]
-    finish(start("fit", kinetics_root, tmp_path / "whole", *common))
+    train(arguments("fit", kinetics_root, tmp_path / "whole", *common))
     whole = logged(tmp_path / "whole", "train_loss")
     assert sorted(whole) == list(range(14))
 
@@ -70,7 +77,7 @@ def test_a_killed_run_resumes_on_the_same_curve(kinetics_root, tmp_path):
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
 
-    finish(start("fit", kinetics_root, tmp_path / "rest", *common, f"--ckpt_path={saved[0]}"))
+    train(arguments("fit", kinetics_root, tmp_path / "rest", *common, f"--ckpt_path={saved[0]}"))
     rest = logged(tmp_path / "rest", "train_loss")
     assert sorted(rest) == list(range(3, 14))
     assert rest == pytest.approx({step: whole[step] for step in rest}, rel=1e-5)
@@ -86,10 +93,11 @@ def test_two_processes_score_as_one(kinetics_root, tmp_path):
     for devices in (1, 2):
         out = tmp_path / str(devices)
         more = [f"--weights={weights}", f"--trainer.devices={devices}", "--data.batch_size=2"]
-        if devices > 1:
-            more += ["--trainer.strategy=ddp"]
         for command, prefix in (("validate", "val_"), ("test", "")):
-            finish(start(command, kinetics_root, out / command, *more))
+            if devices == 1:
+                train(arguments(command, kinetics_root, out / command, *more))
+            else:
+                finish(start(command, kinetics_root, out / command, *more, "--trainer.strategy=ddp"))
             for name in ("top1", "top5", "videos", "clip_top1"):
                 found = list(logged(out / command, prefix + name).values())
                 scores.setdefault((command, name), []).append(found[-1])
@@ -102,7 +110,7 @@ def test_fine_tuning_replaces_the_head_and_loads_by_its_path_alone(kinetics_root
     weights = tmp_path / "start.ckpt"
     torch.save({"state_dict": zoo.create("nonlocal_i3d_tiny", num_classes=5).state_dict()}, weights)
     more = [f"--weights={weights}", "--model.num_classes=8", "--trainer.max_steps=2", "--trainer.limit_val_batches=0"]
-    finish(start("fit", kinetics_root, tmp_path, *more))
+    train(arguments("fit", kinetics_root, tmp_path, *more))
     (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
     model = zoo.load(str(checkpoint))
     assert model.name == "nonlocal_i3d_tiny"

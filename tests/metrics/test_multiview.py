@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from tests.goldens import recipe
+from tests.pairs import in_two
 from zoo.errors import ZooError
 from zoo.metrics.multiview import MultiViewAccuracy, ViewRows
 from zoo.metrics.multiview_map import MultiViewMAP
@@ -154,8 +153,7 @@ METRICS = {
 }
 
 
-def _one_of_two(rank: int, folder: Path, case: dict[str, torch.Tensor], splits: dict[str, list[list[int]]]) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def _one_of_two(rank: int, case: dict[str, torch.Tensor], splits: dict[str, list[list[int]]]) -> dict:
     results = {}
     for name, rows in splits.items():
         for kind, make in METRICS.items():
@@ -165,8 +163,7 @@ def _one_of_two(rank: int, folder: Path, case: dict[str, torch.Tensor], splits: 
             metric.reset()
             feed(metric, case, 3, rows[rank])  # the second test run of the same object
             assert metric.compute() == results[name, kind]
-    torch.save(results, folder / f"results.{rank}")
-    dist.destroy_process_group()
+    return results
 
 
 def test_two_processes_give_the_number_of_one(reference, tmp_path):
@@ -183,7 +180,5 @@ def test_two_processes_give_the_number_of_one(reference, tmp_path):
         feed(metric, reference, 3, everything)
         single[kind] = metric.compute()
         assert single[kind]["videos"] == 39
-    mp.spawn(_one_of_two, (tmp_path, reference, splits), nprocs=2)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"results.{rank}")
+    for found in in_two(tmp_path, _one_of_two, reference, splits):
         assert found == {(name, kind): single[kind] for name in splits for kind in METRICS}

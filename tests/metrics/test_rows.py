@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
+from tests.pairs import in_two
 from zoo.errors import ZooError
 from zoo.metrics.actionness import ActionnessScore, ChanceAP
 from zoo.metrics.davis import DavisJF
@@ -162,8 +160,7 @@ SPLITS = {
 }
 
 
-def _one_of_two(rank: int, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def _one_of_two(rank: int) -> dict:
     results = {}
     for name, make in METRICS.items():
         for split, (*shares, discarded) in SPLITS.items():
@@ -177,15 +174,12 @@ def _one_of_two(rank: int, folder: Path) -> None:
         metric.reset()
         feed(metric, SPLITS["shared out"][rank])  # the second test run of the same object
         assert equal(metric.compute(), results[name, "shared out"])
-    torch.save(results, folder / f"results.{rank}")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_number_of_one(tmp_path):
-    mp.spawn(_one_of_two, (tmp_path,), nprocs=2)
-    for rank in range(2):
-        results = torch.load(tmp_path / f"results.{rank}")
+    for results in in_two(tmp_path, _one_of_two):
         for name, make in METRICS.items():
             single = make()
             feed(single, range(5))
