@@ -48,7 +48,6 @@ COMMAND = [
     *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--trainer.log_every_n_steps=1"),
 ]
 SHORT = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--data.batch_size=2"]
-# Found by these tests; strict, so that whoever mends it sees it here.
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 

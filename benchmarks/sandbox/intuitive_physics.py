@@ -84,7 +84,10 @@ def run(settings: Settings, job: tuple[int, str]) -> dict[str, Any]:
     torch.set_num_threads(settings.threads)
     record = settings.out / f"{name}.seed{seed}.json"
     if record.exists():
-        return json.loads(record.read_text())
+        found = json.loads(record.read_text())
+        if found["share"] != settings.share:
+            raise SystemExit(f"{record} is of --share {found['share']}, not {settings.share}: give another --out.")
+        return found
     pl.seed_everything(seed, verbose=False)
     model = zoo.create(name).to(memory_format=torch.channels_last)  # a third faster on a processor
     data, curve = settings.data(model, seed), Curve()

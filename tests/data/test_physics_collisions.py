@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -429,21 +430,18 @@ def test_wrong_options_are_refused(root):
 
 def test_wide_renders_are_cut_as_the_release_cuts_them(tmp_path):
     wide = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 3, 360, 640), dtype=np.uint8))
-    kept = wide[:, :, 100:324, 150:510].double()
-    # OpenCV's bilinear scaling: pixel centres, edges repeated, no smoothing
-    rows, columns = (((torch.arange(64) + 0.5) * n / 64 - 0.5).clamp(0, n - 1) for n in (224, 360))
-    y, x = rows.long(), columns.long()
-    beyond_y, beyond_x = (y + 1).clamp(max=223), (x + 1).clamp(max=359)
-    v, u = (rows - y)[:, None], columns - x
-    upper, lower = (kept[:, :, at][..., x] * (1 - u) + kept[:, :, at][..., beyond_x] * u for at in (y, beyond_y))
-    expected = upper * (1 - v) + lower * v
-    found = read_frames(wide, 64)
-    assert found.dtype == torch.uint8
-    assert float((found - expected).abs().max()) <= 0.501
+    by_opencv = {  # SHA-256 of what cv2.resize makes of rows 100 to 323, columns 150 to 509
+        64: "bb6b44165e23b086385159c7f21950c52b6b679107544436585765fe56e4c6f8",
+        256: "26c9e34d36bdcb4ac6240f423b4a1838de14faec1461fd30d7d842a8c8c4aac8",
+    }
+    for size, digest in by_opencv.items():
+        found = read_frames(wide, size)
+        assert found.shape == (2, 3, size, size)
+        assert hashlib.sha256(found.numpy().tobytes()).hexdigest() == digest
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path, frame in zip(paths, wide, strict=True):
         Image.fromarray(frame.permute(1, 2, 0).numpy()).save(path)
-    assert torch.equal(read_frames(paths, 64), found)
+    assert torch.equal(read_frames(paths, 256), found)
 
 
 def test_square_frames_are_only_scaled(root):

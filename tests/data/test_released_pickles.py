@@ -113,6 +113,15 @@ def test_lists_become_an_index(tmp_path):
     assert index.scales[:, 1].tolist() == [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 3]
 
 
+def test_what_there_is_more_of_is_not_looked_at_and_what_lacks_is_named(tmp_path):
+    more = batch(restitution=[[]], mass=[[list(group)] for group in GROUPS.values()] + [[[7]]])
+    write_lists(tmp_path, tuple((name, 1, 2.5) for name in NAMES), more)
+    assert read_index(tmp_path).mini_batches["mass"].keys() == GROUPS.keys()
+    write_lists(tmp_path, [[name] for name in NAMES], {"mass": more["mass"], "speed": more["force"]})
+    with pytest.raises(DataError, match=r"the keys .*'speed'.*must have mass, force, friction"):
+        read_index(tmp_path)
+
+
 def test_a_sequence_has_no_scale_where_no_list_tells_or_two_contradict(tmp_path):
     write_lists(
         tmp_path, [[name] for name in NAMES], batch(force=[[], [], []], mass=lists([*range(5)], [*range(1, 6)]))
@@ -148,7 +157,7 @@ def lists(*groups):
         (None, {"mass": lists([0, 1, 2, 3, 3])}, "names a sequence twice"),
         (None, {"mass": [[], []]}, "three lists"),
         (None, {"mass": [[], [], 5]}, "a list of mini-batches is wanted"),
-        (None, {"speed": lists()}, "'speed'.*must have mass, force, friction"),
+        (None, {"force": 3}, "'force'.*three lists"),
     ],
 )
 def test_wrong_lists_are_refused_by_name(tmp_path, data, changes, message):

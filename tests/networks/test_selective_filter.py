@@ -46,6 +46,18 @@ def test_a_row_outside_all_mini_batches_stays_and_learns_nothing(z, taught):
     assert z.grad[:10].any()
 
 
+def test_columns_of_an_absent_property_count_for_the_power_of_ten_and_learn_nothing(taught):
+    """The release looks for the largest number before it sets these columns' gradient to zero."""
+    z = torch.zeros(11, 9, dtype=torch.float64)
+    z[0, 2] = 1000.0  # of speed, which changes in no mini-batch
+    z[0, 8] = 1.0
+    z.requires_grad_()
+    taught = taught.clamp(-1, 1).index_fill(1, DIMS[0], 1.0)
+    select(z, GROUPS, PROPERTY, DIMS, torch.ones(3, dtype=torch.bool)).backward(taught)
+    assert not z.grad[:, 2:4].any()
+    assert float(z.grad[0, 8]) == pytest.approx(0.8 * 10.0 ** (-3 - 2))  # floor(log10(1) - log10(800)) is -3
+
+
 def test_equal_vectors_are_not_pulled(taught):
     z = torch.ones(11, 9, dtype=torch.float64, requires_grad=True)
     select(z, GROUPS, PROPERTY, DIMS, torch.zeros(3, dtype=torch.bool)).backward(taught)

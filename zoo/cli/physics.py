@@ -84,8 +84,8 @@ def _collisions(p: argparse.ArgumentParser, *folders: str) -> None:
 
 def _ratio(text: str) -> float:
     try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError):
+        value = float(Fraction(text) if "/" in text else text)  # a fraction's exponent would be written out
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise argparse.ArgumentTypeError("a number or a fraction, such as 2 or 1/3") from None
     if not value > 0:
         raise argparse.ArgumentTypeError("must be above 0")

@@ -62,7 +62,13 @@ class Recipe:
         return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / (self.iterations - self.warmup)))
 
     def with_rate(self, rate: float | None) -> Recipe:
-        """A copy with another rate, where one is given."""
+        """A copy with another rate, where one is given.
+
+        Raises:
+            ZooError: it is no number above 0.
+        """
+        if rate is not None and not 0 < rate < math.inf:
+            raise ZooError(f"learning_rate must be a number above 0, got {rate!r}.")
         return self if rate is None else dataclasses.replace(self, rate=rate)
 
     def steps(self, global_batch: int) -> int:

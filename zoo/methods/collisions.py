@@ -108,6 +108,11 @@ class CollisionModel(ScoredModule):
         names = (*PLAIN, *CHANGED, *RATIO)
         self.val_metrics, self.test_metrics = PixelErrors(names), PixelErrors(names)
 
+    @property
+    def has_columns(self) -> bool:
+        """Whether it is known which columns belong to which property."""
+        return True
+
     def input_shape(self, size: int | None = None) -> tuple[int, ...]:
         """Of five frames; the linear layers want the spec's side, so another is not taken."""
         return (3, self.spec.frames, self.spec.crop, self.spec.crop)
@@ -142,6 +147,11 @@ class CollisionModel(ScoredModule):
         """The 25 columns of the physics vector that belong to a property."""
         if not self.interpolates:
             raise ZooError(f"{self.name} has no columns of {property}: it makes no vector of properties.")
+        if not self.has_columns:
+            raise ZooError(
+                f"nobody has looked for the columns of {property} in these weights of {self.name}, which were trained "
+                "without constraints: `zoo fit` finds them at its end."
+            )
         return self.dims[numbered(property)]
 
     def views(self, batch: dict[str, Any]) -> Views:
@@ -161,7 +171,7 @@ class CollisionModel(ScoredModule):
             return pixel_error(frame, truth[:, scales].flatten(0, 1)).unflatten(0, vectors.shape[:2])
 
         found = self._plain(errors(z, slice(None)), batch)
-        if self.interpolates:
+        if self.interpolates and self.has_columns:
             found |= self._changed(errors, z, batch, multiplied=metric is self.test_metrics)
         metric.update(found, rows)
 

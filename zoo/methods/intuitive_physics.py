@@ -12,9 +12,11 @@ linear layers instead of four in the encoder. The "flow" is the grid itself, wit
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -123,6 +125,24 @@ def average_loss(z: Tensor, groups: Tensor, dims: Tensor) -> Tensor:
     return spread(z, groups).square().index_fill(2, dims, 0.0).sum(dim=(1, 2))
 
 
+def require_helps(settle: int, levels: int, side: int) -> None:
+    """Refuse numbers of what helps a network that starts from nothing which mean nothing."""
+    most = side.bit_length() - 1
+    if not (isinstance(settle, int) and settle >= 0):
+        raise ZooError(f"settle: a number of steps, 0 or more, is wanted, got {settle!r}.")
+    if not (isinstance(levels, int) and 0 <= levels <= most):
+        raise ZooError(f"levels: frames of {side} pixels can be halved 0 to {most} times, got {levels!r}.")
+
+
+def _require_stages(stages: Any) -> None:
+    if not isinstance(stages, Sequence) or len(stages) not in (1, len(PROPERTIES)) or not all(map(_is_count, stages)):
+        raise ZooError(f"stages: epochs of one stage or of {len(PROPERTIES)} are wanted, got {stages!r}.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
 class IntuitivePhysics(CollisionModel):
     """The encoder, the decoder, and a network for every property and ratio."""
 
@@ -156,8 +176,10 @@ class IntuitivePhysics(CollisionModel):
             levels: smaller frames that it also learns from, see `coarse_loss`.
         """
         super().__init__(collision_spec(sizes.side, groups), recipe)
-        if len(stages) not in (1, len(PROPERTIES)) or min(stages) < 1:
-            raise ZooError(f"stages: epochs of one stage or of {len(PROPERTIES)} are wanted, got {tuple(stages)}.")
+        _require_stages(stages)
+        if not 0 <= strength < math.inf:
+            raise ZooError(f"strength must be a number from 0 on, got {strength!r}.")
+        require_helps(settle, levels, sizes.side)
         if constraint not in ("release", "paper", "none"):
             raise ZooError(f"constraint must be 'release', 'paper' or 'none', got {constraint!r}.")
         self.constraint, self.strength, self.stages = constraint, strength, tuple(stages)
@@ -169,7 +191,12 @@ class IntuitivePhysics(CollisionModel):
             {f"{p}_{ratio}": RatioNetwork(BLOCK) for p in PROPERTIES for ratio in RATIOS} if ratios else {}
         )
         self.ratios.requires_grad_(False)  # they learn at the end, of the finished vector
-        self.register_buffer("dims", torch.arange(len(PROPERTIES) * BLOCK).view(-1, BLOCK))
+        self.register_buffer("dims", _fixed())
+
+    @property
+    def has_columns(self) -> bool:
+        """Without constraints they are found at the end of training; weights of the release do not tell them."""
+        return self.constraint != "none" or not torch.equal(self.dims, _fixed().to(self.dims.device))
 
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -233,16 +260,16 @@ class IntuitivePhysics(CollisionModel):
         return image_loss(predicted, truth) + coarse_loss(before, grid, truth, self.levels)
 
     def changes(self, z: Tensor, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """How much a property's own columns change in its mini-batches, and the intrinsic ones in all of them.
+        """How much a property's columns change in its mini-batches, and those of no trained property in all of them.
 
         The released code logs both times a hundred; the first must stay away from zero.
         """
         away = spread(z, batch["groups"]).abs()
         own = away.gather(2, self.dims[batch["property"]][:, None].expand(-1, away.shape[1], -1)).mean(dim=(1, 2))
-        intrinsic = away.mean(dim=(0, 1)).index_fill(0, self.dims.flatten(), 0.0).sum() / (
-            z.shape[1] - self.dims.numel()
-        )
-        found = {"feature_loss": 100 * intrinsic}
+        found = {}
+        if self.constraint != "none":  # else no column belongs to a property
+            others = torch.ones(z.shape[1], device=z.device).index_fill(0, self.dims[batch["property"]].flatten(), 0.0)
+            found["feature_loss"] = 100 * (away.mean(dim=(0, 1)) * others).sum() / others.sum()
         for number, name in enumerate(PROPERTIES):
             rows = own[batch["property"] == number]
             if len(rows):
@@ -276,9 +303,12 @@ class IntuitivePhysics(CollisionModel):
         z, before = self._look(frames)
         for property, ratio in ratios.items():
             number = numbered(property)
+            if isinstance(ratio, bool) or not isinstance(ratio, Real):
+                raise ZooError(f"{property}: a ratio is a number, got {ratio!r}.")
             if ratio == 1:
                 continue
-            named = [name for name, value in RATIOS.items() if abs(value - ratio) < 1e-2]
+            near = 4e-3 if ratio < 0.4 else 1e-6  # a third is written with as many digits as one likes
+            named = [name for name, value in RATIOS.items() if abs(value - ratio) < near]
             if not named:
                 raise ZooError(f"{property} times {ratio:g}: learned are the ratios 1/3, 1/2, 2 and 3.")
             changed = self.scaled(z, number, named[0])
@@ -318,6 +348,11 @@ class IntuitivePhysics(CollisionModel):
         return self.encode(clips), clips[:, :, SEEN - 1]
 
 
+def _fixed() -> Tensor:
+    """The columns of each property, as the release has them, ``[3, 25]``."""
+    return torch.arange(len(PROPERTIES) * BLOCK).view(-1, BLOCK)
+
+
 _RULES = (
     (r"alexnet\.0\.features\.(\d+)", r"encoder.features.\1"),
     (r"encoder1\.(\d+)", r"encoder.together.\1"),
@@ -347,12 +382,14 @@ def from_release(state: Mapping[str, Any]) -> dict[str, Tensor]:
             f"intuitive physics weights: no place for {len(unknown)} of {len(state)} names: "
             f"{', '.join(sorted(unknown))}. Is this the release's model_best.pth?"
         )
-    ours["dims"] = torch.arange(len(PROPERTIES) * BLOCK).view(-1, BLOCK)
+    ours["dims"] = _fixed()
     return ours
 
 
 def sized(tiny: bool, epochs: int, learning_rate: float | None) -> tuple[Sizes, Recipe]:
     """The networks' sizes and how they are trained."""
+    if not _is_count(epochs):
+        raise ZooError(f"epochs must be an integer of at least 1, got {epochs!r}.")
     rate = TINY_RATE if tiny else RECIPE.rate
     return TINY if tiny else RELEASED, replace(RECIPE, rate=rate, epochs=epochs).with_rate(learning_rate)
 
@@ -405,6 +442,7 @@ def intuitive_physics(
         levels: smaller frames that it also learns from.
         learning_rate: in place of the recipe's own.
     """
+    _require_stages(stages)
     sizes, recipe = sized(tiny, sum(stages), learning_rate)
     return IntuitivePhysics(
         sizes,

@@ -8,15 +8,35 @@ Flow is measured backwards, from a frame to the one before it, so that a frame c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from zoo.data.collisions.flow import backward_flow
+from zoo.errors import ZooError
 from zoo.methods.base import Recipe
-from zoo.methods.collisions import PROPERTIES, RECIPE, SEEN, CollisionModel, Frames, Future, Views, collision_spec
-from zoo.methods.intuitive_physics import BLOCK, IntuitivePhysics, coarse_loss, image_loss, sized, unsettled
+from zoo.methods.collisions import (
+    PROPERTIES,
+    RECIPE,
+    SCALES,
+    SEEN,
+    CollisionModel,
+    Frames,
+    Future,
+    Views,
+    collision_spec,
+)
+from zoo.methods.intuitive_physics import (
+    BLOCK,
+    IntuitivePhysics,
+    coarse_loss,
+    image_loss,
+    require_helps,
+    sized,
+    unsettled,
+)
 from zoo.networks.physics import GridDecoder, PhysicsEncoder, Sizes, identity_grid, start, warp
 from zoo.registry import register
 
@@ -68,6 +88,7 @@ class FlowPhysics(CollisionModel):
             levels: smaller frames that it also learns from.
         """
         super().__init__(collision_spec(sizes.side, groups, flow=True), recipe)
+        require_helps(settle, levels, sizes.side)
         told = len(PROPERTIES) * BLOCK
         self.settle, self.levels = settle, levels
         self.encoder = PhysicsEncoder(sizes, images=SEEN - 1, channels=2, vector=sizes.vector - told)
@@ -115,8 +136,11 @@ class FlowPhysics(CollisionModel):
             speed: of the other one.
             friction: of the floor.
         """
+        for property, scale in zip(PROPERTIES, (mass, speed, friction), strict=True):
+            if not (isinstance(scale, Real) and 1 <= scale <= SCALES):
+                raise ZooError(f"{property} is a scale from 1 to {SCALES}, got {scale!r}.")
         seen = self.seen(frames)[:SEEN]
-        scales = torch.tensor([[mass, speed, friction]], device=self.device)
+        scales = torch.tensor([[mass, speed, friction]], device=self.device, dtype=torch.float32)
         z = self.vector(backward_flow(seen).float()[None].to(self.device), scales)
         return self.futures(z, self.read(seen)[:, :, SEEN - 1])[0]
 
@@ -131,6 +155,8 @@ class LinearFlow(CollisionModel):
         Args:
             side: of the square frames, in pixels.
         """
+        if not (isinstance(side, int) and side >= 2):
+            raise ZooError(f"side must be at least 2 pixels, got {side!r}.")
         super().__init__(collision_spec(side, flow=True), RECIPE)
 
     def input_shape(self, size: int | None = None) -> tuple[int, ...]:

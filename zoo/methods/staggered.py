@@ -1,8 +1,9 @@
 """Staggered training: one property first, then two, then three (Ye et al., ECCV 2018, section 9.3.3 of the thesis).
 
 The released code trains each stage by hand, from the weights of the epoch of the stage before whose mean training loss
-was lowest, with a new optimiser. This callback does the same within one run, and resumes in the middle of it. When all
-stages are over it finishes the model: see `zoo.methods.physics_vector`.
+was lowest. This callback does the same within one run, and resumes in the middle of it. Here a stage begins with fresh
+moments of Adam and looks for a best epoch of its own; the release carries both over. When all stages are over it
+finishes the model: see `zoo.methods.physics_vector`.
 """
 
 from __future__ import annotations

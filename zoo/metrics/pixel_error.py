@@ -22,7 +22,7 @@ def pixel_error(predicted: Tensor, truth: Tensor) -> Tensor:
 
 
 class PixelErrors(Metric):
-    """Means of several errors at once, each over its own sequences; exact under several processes.
+    """Means of several errors at once, each over its own sequences; exact under as many processes as there are records.
 
     Args:
         names: of the errors. Those that are never updated are left out of the result.

@@ -1,7 +1,7 @@
 """The parts of the intuitive physics network: four frames to a vector, a vector to a sampling grid, a grid to a frame.
 
 Ye, Wang, Davidson, Gupta, "Interpretable Intuitive Physics Model" (ECCV 2018), section 9.3.1 of the thesis. The sizes
-are those of the released code; the text counts one linear layer more.
+are those of the released code; the text counts one linear layer more in the encoder and one less in the decoder.
 """
 
 from __future__ import annotations

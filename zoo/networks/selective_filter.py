@@ -52,15 +52,15 @@ class _Select(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         away, groups, property, own, absent = ctx.saved_tensors
-        other = ~(own | absent)  # [G, D]
         taught = gradient[groups] * own[:, None]
-        pulled = away * other[:, None]
+        pulled = away * ~own[:, None]  # columns of absent properties among them: they count for the power of ten
         # One weight for each property, from the largest number in all of its mini-batches.
         of_property = torch.arange(ctx.properties, device=property.device)[:, None] == property  # [P, G]
         largest = [torch.where(of_property, x.abs().amax(dim=(1, 2)), 0.0).amax(dim=1) for x in (taught, pulled)]
         exponent = torch.floor(torch.log10(largest[0]) - torch.log10(largest[1])) - ORDERS
         weight = torch.where(largest[1] > 0, torch.pow(10.0, exponent), 0.0)[property]  # no pull where nothing differs
-        back = torch.zeros_like(gradient).index_put((groups,), taught + pulled * weight[:, None, None])
+        found = (taught + pulled * weight[:, None, None]).masked_fill(absent, 0.0)
+        back = torch.zeros_like(gradient).index_put((groups,), found)
         return back, None, None, None, None
 
 

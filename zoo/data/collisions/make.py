@@ -95,12 +95,15 @@ def make_collisions(
         progress(report.kept, len(plan))
         if not lacking and ledger.is_finished():
             return report
-        for group in lacking:
-            for collision in group:
-                ledger.records.pop(collision.name, None)
+        planned = {collision.name for group in groups for collision in group}
+        for collision in (collision for group in lacking for collision in group):
+            if (place := root / collision.name).exists() and not _is_ours(place):
+                raise DataError(f"{place} holds more than frames of a collision, and would be replaced: move it away.")
+            ledger.records.pop(collision.name, None)
         with writing(ledger.journal):
             for left in root.glob(".*.part"):  # by somebody who was killed
-                shutil.rmtree(left, ignore_errors=True)
+                if left.name.split(".")[1] in planned and _is_ours(left):
+                    shutil.rmtree(left, ignore_errors=True)
             ledger.start()
         for records in _each(lacking, plan.variants, root, size, workers):
             ledger.add(records)
@@ -180,6 +183,11 @@ def _record(motion: Motion, frames: list[tuple[bytes, np.ndarray]]) -> dict[str,
         "rgb": [int(value) for value in sum(total for _, total in frames)],
         "sha256": hash_of(frame for frame, _ in frames),
     }
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nothing is lost with a folder but what is made again."""
+    return folder.is_dir() and not folder.is_symlink() and {path.name for path in folder.iterdir()} <= set(FILES)
 
 
 def _write(folder: Path, frames: list[bytes]) -> None:

@@ -108,7 +108,7 @@ def read_plain(path: Path) -> Any:
 
 def _folders(root: Path, path: Path) -> list[Path]:
     entries = read_plain(path)
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, (list, tuple)) or not entries:
         raise DataError(f"{path} holds no list of sequences, but {_short(entries)}. Fetch it again.")
     folders = []
     for number, entry in enumerate(entries):
@@ -124,7 +124,7 @@ def _mini_batches(path: Path, count: int) -> dict[str, dict[str, np.ndarray]]:
     """``{property: {split: int64 [M, 5]}}``; ``count`` sequences there are."""
     content = read_plain(path)
     wanted = tuple(RELEASED.values())
-    if not isinstance(content, dict) or set(content) != set(wanted):
+    if not isinstance(content, dict) or not set(wanted) <= set(content):
         found = f"the keys {_short(sorted(map(str, content)))}" if isinstance(content, dict) else _short(content)
         raise DataError(
             f"{path} has {found}, and must have {', '.join(wanted)} ('force' is the release's word for speed)."
@@ -133,13 +133,13 @@ def _mini_batches(path: Path, count: int) -> dict[str, dict[str, np.ndarray]]:
     found = {}
     for name, key in RELEASED.items():
         splits = content[key]
-        if not isinstance(splits, (list, tuple)) or len(splits) != len(SPLITS):
+        if not isinstance(splits, (list, tuple)) or len(splits) < len(SPLITS):
             raise DataError(
                 f"{path}, {key!r}: three lists of mini-batches (training, shape test, parameter test) are wanted, got "
                 f"{_short(splits)}."
             )
         found[name] = {}
-        for split, groups in zip(SPLITS, splits, strict=True):
+        for split, groups in zip(SPLITS, splits, strict=False):  # what there may be more of is not looked at
             where = f"{path}, {key!r}, {split}"
             if not isinstance(groups, (list, tuple)):
                 raise DataError(f"{where}: a list of mini-batches is wanted, got {_short(groups)}.")
