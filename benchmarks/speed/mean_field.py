@@ -33,7 +33,7 @@ from torch import Tensor
 
 import zoo
 from zoo.methods.temporal_field_loss import log_likelihood
-from zoo.methods.temporal_fields import TemporalFields
+from zoo.methods.temporal_field_model import TemporalFields
 from zoo.networks.temporal_field import Frames, Potentials, alternate, towards_intent
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed" / "mean_field.json"

@@ -6,8 +6,8 @@ import torch
 from zoo import registry
 from zoo.data.activities import packaged_vocabulary
 from zoo.errors import ZooError
+from zoo.methods.temporal_field_model import Field, field_states
 from zoo.methods.temporal_field_words import vocabulary_of
-from zoo.methods.temporal_fields import Field, field_states
 
 WORLD = {
     "mapping": [[1, 0], [1, 1], [2, 0], [2, 1], [3, 1]],

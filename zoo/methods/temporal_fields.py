@@ -6,13 +6,11 @@ from typing import Literal
 
 from zoo.methods.base import Recipe
 from zoo.methods.charades_two_stream import RGB, TORCH_MEAN
-from zoo.methods.temporal_field_model import PROGRESS, Field, FieldMoment, Story, TemporalFields, field_states
+from zoo.methods.temporal_field_model import Field, TemporalFields
 from zoo.methods.temporal_field_words import vocabulary_of
 from zoo.networks.vgg import Vgg16
 from zoo.registry import register
 from zoo.spec import MomentSpec
-
-__all__ = ["PROGRESS", "Field", "FieldMoment", "Story", "TemporalFields", "field_states", "temporal_fields"]
 
 _EPOCH = 1567  # batches of 240 in a tenth of the 3,761,459 pairs of an annotation and a training image within it
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from zoo.methods.base import Recipe
 from zoo.methods.charades_two_stream import FrameClassifier
+from zoo.methods.temporal_field_model import Field, TemporalFields
 from zoo.methods.temporal_field_words import vocabulary_of
-from zoo.methods.temporal_fields import Field, TemporalFields
 from zoo.networks.tiny_frames import TinyFrames
 from zoo.registry import register
 from zoo.spec import MomentSpec, VideoSpec
