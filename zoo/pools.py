@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from zoo.errors import ZooError
@@ -27,13 +28,31 @@ def process_pool(workers: int, died: str, prepare: Callable[[], Any] | None = No
     Raises:
         ZooError: a process died.
     """
+    others = set(active_children())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(prepare,))
     try:
         yield pool
     except BrokenProcessPool:
         raise ZooError(died) from None
     finally:
+        _shut_down(pool, others)
+
+
+def _shut_down(pool: ProcessPoolExecutor, others: set[BaseProcess]) -> None:
+    """Wait for what the processes are at. A second Ctrl-C ends them, and not the waiting, which they would outlive."""
+    if threading.current_thread() is not threading.main_thread():
         pool.shutdown(cancel_futures=True)
+        return
+
+    def end(*_: Any) -> None:
+        for process in set(active_children()) - others:
+            process.terminate()
+
+    usual = signal.signal(signal.SIGINT, end)
+    try:
+        pool.shutdown(cancel_futures=True)
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def _begin(prepare: Callable[[], Any] | None) -> None:

@@ -196,6 +196,14 @@ def test_whole_set_is_left_alone_and_a_damaged_one_mended(whole, tmp_path):
     (out / "info" / "batch.p").unlink()
     assert make_collisions(out, FEW, size=SIZE).made == 5
     assert contents(out) == contents(whole)
+    os.truncate(out / "info" / "data.p", 100)
+    assert make_collisions(out, FEW, size=SIZE).made == 0
+    assert contents(out) == contents(whole)
+    (stranger := out / FEW.collisions[7].name / "notes.txt").write_text("mine")
+    (out / FEW.collisions[7].name / "00.png").unlink()
+    with pytest.raises(DataError, match="holds more than frames of a collision"):
+        make_collisions(out, FEW, size=SIZE)
+    assert stranger.exists()
 
 
 @pytest.mark.slow

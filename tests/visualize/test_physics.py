@@ -178,6 +178,10 @@ def test_what_cannot_be_drawn_is_refused_by_name(data, root, tmp_path):
         draw_physics(torch.nn.Linear(1, 1), data, out)
     with pytest.raises(ZooError, match=r"9\.7: these weights of painter have no networks that multiply"):
         draw_physics(Painter(multiplies=False), data, out, ["9.7"])
+    told = Painter("told")
+    told.told = True
+    with pytest.raises(ZooError, match=r"9\.8: told is told the properties"):
+        draw_physics(told, data, out, ["9.8"])
     with pytest.raises(ZooError, match="frames of 64 pixels and painter of 16"):
         draw_physics(Painter(), data, out, ["9.6"], baselines=[zoo.create("intuitive_physics_tiny")])
     with pytest.raises(DataError, match="kinetics has no collisions"):

@@ -193,12 +193,12 @@ class PhysicsCollisions(VideoDataModule):
             lacking += [self._name(number) for number in numbers.tolist() if not self._is_there[number]]
             if len(numbers):  # of pairs that are all trained there is no shape test
                 splits[split] = ([_Sequence(self._name(k), self.index.folders[k]) for k in there], len(numbers))
-        noted, changed = _noted(self.root) if decode else {}, set()
+        noted, changed = _noted(self.root), set()
 
         def examine(record: _Sequence, decode: bool) -> tuple[dict[str, str], str]:
             problems, digest = _examine(record, decode)
-            paths = frame_paths(record.path)
-            if record.name in noted and not problems and hash_of(p.read_bytes() for p in paths) != noted[record.name]:
+            expected = noted.get(record.name) if decode and not problems else None
+            if expected and hash_of(path.read_bytes() for path in frame_paths(record.path)) != expected:
                 changed.add(record.name)
             return problems, digest
 

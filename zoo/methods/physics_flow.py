@@ -149,6 +149,7 @@ class LinearFlow(CollisionModel):
     """At each pixel a line through the three fields of flow of four frames, continued to the next."""
 
     interpolates: ClassVar[bool] = False
+    default_weights = "none"
 
     def __init__(self, side: int) -> None:
         """

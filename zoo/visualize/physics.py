@@ -105,6 +105,8 @@ def lacking(model: CollisionModel, figure: str) -> str | None:
         return None
     if not model.interpolates:
         return f"figure {figure}: {model.name} has no part of its vector for each property, so it can change none."
+    if figure == "9.8" and hasattr(model, "told"):
+        return f"figure 9.8: {model.name} is told the properties, and what is told of the same scale is the same."
     if figure == "9.7" and not getattr(model, "ratios", None):
         return f"figure 9.7: these weights of {model.name} have no networks that multiply a property."
     return None

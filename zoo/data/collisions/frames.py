@@ -9,6 +9,7 @@ the byte as OpenCV does, by which the release scales; of a wide render the aspec
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.images import differing_sizes, read_image
+from zoo.data.images import differing_sizes, image_size, read_image
 from zoo.errors import VideoError
 
 FRAMES = 5  # of a sequence: four that are seen, and the one to be predicted
@@ -49,17 +50,22 @@ def read_frames(source: Source, size: int) -> Tensor:
             large enough for the release's crop; a tensor of another kind or shape.
     """
     if isinstance(source, Tensor):
-        return _from_tensor(source, size)
+        frames = _from_tensor(source, size)
+        _tell_of_cut(*source.shape[-2:])
+        return frames
     if isinstance(source, (str, PathLike)):
         paths = frame_paths(source)
         if not paths[0].parent.is_dir():
-            raise VideoError(f"there is no folder {source}; give the folder of a sequence, with 00.png to 04.png.")
+            problem = f"{source} is a file" if paths[0].parent.exists() else f"there is no folder {source}"
+            raise VideoError(f"{problem}; give the folder of a sequence, with 00.png to 04.png.")
         paths = paths if paths[-1].exists() else paths[:-1]
     else:
         paths = [Path(path) for path in source]
     if not paths:
         raise VideoError("no frames: give the folder of a sequence, pictures in order, or a tensor [T, 3, H, W].")
-    return read_pictures(paths, size)
+    frames = read_pictures(paths, size)
+    _tell_of_cut(*image_size(paths[0]))
+    return frames
 
 
 def read_pictures(paths: Sequence[Path], size: int) -> Tensor:
@@ -89,6 +95,16 @@ def crop_of(height: int, width: int, where: str) -> tuple[slice, slice]:
         f"{where} has {width} x {height} pixels. Frames of collisions are square, or wide renders of at least {_RIGHT} "
         f"x {_BOTTOM} pixels of which a part is kept; cut a square out of it."
     )
+
+
+def _tell_of_cut(height: int, width: int) -> None:
+    """Of somebody's own frames the cut may be the wrong part."""
+    if height != width:
+        warnings.warn(
+            f"frames of {width} x {height} pixels are taken for the release's: columns {_LEFT} to {_RIGHT - 1} of rows "
+            f"{_TOP} to {_BOTTOM - 1} are kept. Cut a square out of others.",
+            stacklevel=3,
+        )
 
 
 def _from_tensor(frames: Tensor, size: int) -> Tensor:

@@ -93,7 +93,7 @@ def make_collisions(
         lacking = [group for group in groups if not all(ledger.is_whole(c.name) for c in group)]
         report = MakeReport(root, kept=len(plan) - 5 * len(lacking))
         progress(report.kept, len(plan))
-        if not lacking and ledger.is_finished():
+        if not lacking and ledger.is_finished(plan):
             return report
         planned = {collision.name for group in groups for collision in group}
         for collision in (collision for group in lacking for collision in group):

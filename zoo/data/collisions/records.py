@@ -110,16 +110,19 @@ class Ledger:
         # A collision a line, so that the file can be read by eye and by line.
         lines = ",\n".join(map(_compact, records))
         write_whole(info / "collisions.json", f'{_compact(head)[:-1]},\n"collisions":[\n{lines}\n]}}\n'.encode())
-        batches = {RELEASED[name]: splits for name, splits in plan.mini_batches().items()}
-        write_whole(info / "batch.p", pickle.dumps(batches, 0))
-        entries = [[c.name, *c.pair, c.variant, c.mass, c.speed, c.friction] for c in plan.collisions]
-        write_whole(info / "data.p", pickle.dumps(entries, 0))
+        for name, content in _released_lists(plan).items():
+            write_whole(info / name, content)
         self.journal.unlink()
 
-    def is_finished(self) -> bool:
+    def is_finished(self, plan: Plan) -> bool:
         """Whether the folder ``info`` is that of a whole set."""
         info = self.root / "info"
-        return not self.journal.exists() and all((info / n).exists() for n in ("data.p", "batch.p", "collisions.json"))
+        if self.journal.exists() or not (info / "collisions.json").exists():
+            return False
+        try:
+            return all((info / name).read_bytes() == content for name, content in _released_lists(plan).items())
+        except OSError:
+            return False
 
     def is_whole(self, name: str) -> bool:
         """Whether a collision's frames are there, as they were written down."""
@@ -137,6 +140,13 @@ def hash_of(frames: Iterable[bytes]) -> str:
     for frame in frames:
         digest.update(frame)
     return digest.hexdigest()
+
+
+def _released_lists(plan: Plan) -> dict[str, bytes]:
+    """What the lists of the release hold of a plan, by their names; ``data.p`` is the last to be written."""
+    batches = {RELEASED[name]: splits for name, splits in plan.mini_batches().items()}
+    entries = [[c.name, *c.pair, c.variant, c.mass, c.speed, c.friction] for c in plan.collisions]
+    return {"batch.p": pickle.dumps(batches, 0), "data.p": pickle.dumps(entries, 0)}
 
 
 def _lines(path: Path) -> list[Any]:

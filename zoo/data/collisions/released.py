@@ -30,6 +30,7 @@ _INSTRUCTIONS = (
     "STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE "
     "EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST APPEND APPENDS EMPTY_DICT"
 )
+REMEDY = "Unpack the archive there again."  # of a set that is not whole, where nobody knows better
 _CODES = [getattr(pickle, name)[0] for name in _INSTRUCTIONS.split()]
 
 
@@ -69,7 +70,7 @@ class CollisionIndex:
         return trained
 
 
-def read_index(root: Path, remedy: str = "Unpack the archive there again.") -> CollisionIndex:
+def read_index(root: Path, remedy: str = REMEDY) -> CollisionIndex:
     """The lists of the set in ``root``.
 
     Args:
@@ -85,12 +86,16 @@ def read_index(root: Path, remedy: str = "Unpack the archive there again.") -> C
     if lacking := [place for place in places if not place.is_file()]:
         there = sum(1 for _ in root.glob("*/00.png"))
         raise DataError(f"there is no {lacking[0]}, so the set is not whole ({there} sequences are there). {remedy}")
-    folders = _folders(root, places[0])
-    return CollisionIndex(folders, _mini_batches(places[1], len(folders)))
+    folders = _folders(root, places[0], remedy)
+    return CollisionIndex(folders, _mini_batches(places[1], len(folders), remedy))
 
 
-def read_plain(path: Path) -> Any:
+def read_plain(path: Path, remedy: str = REMEDY) -> Any:
     """What a pickle holds that consists of lists, tuples, dictionaries, texts (Latin-1) and numbers.
+
+    Args:
+        path: of the pickle.
+        remedy: what to do about one that is damaged, a sentence.
 
     Raises:
         DataError: it holds anything else, or is damaged.
@@ -99,17 +104,15 @@ def read_plain(path: Path) -> Any:
         data = path.read_bytes()
         return _Plain(data).load()
     except Refused as error:
-        raise DataError(
-            f"{path} is refused: {error}. Such a list holds names and numbers alone; fetch it again."
-        ) from None
+        raise DataError(f"{path} is refused: {error}. Such a list holds names and numbers alone. {remedy}") from None
     except Exception as error:  # a damaged program can fail in any way, but none of them runs foreign code
-        raise DataError(f"{path} is a damaged pickle ({str(error) or type(error).__name__}). Fetch it again.") from None
+        raise DataError(f"{path} is a damaged pickle ({str(error) or type(error).__name__}). {remedy}") from None
 
 
-def _folders(root: Path, path: Path) -> list[Path]:
-    entries = read_plain(path)
+def _folders(root: Path, path: Path, remedy: str) -> list[Path]:
+    entries = read_plain(path, remedy)
     if not isinstance(entries, (list, tuple)) or not entries:
-        raise DataError(f"{path} holds no list of sequences, but {_short(entries)}. Fetch it again.")
+        raise DataError(f"{path} holds no list of sequences, but {_short(entries)}. {remedy}")
     folders = []
     for number, entry in enumerate(entries):
         where = f"{path}, sequence {number}"
@@ -120,9 +123,9 @@ def _folders(root: Path, path: Path) -> list[Path]:
     return folders
 
 
-def _mini_batches(path: Path, count: int) -> dict[str, dict[str, np.ndarray]]:
+def _mini_batches(path: Path, count: int, remedy: str) -> dict[str, dict[str, np.ndarray]]:
     """``{property: {split: int64 [M, 5]}}``; ``count`` sequences there are."""
-    content = read_plain(path)
+    content = read_plain(path, remedy)
     wanted = tuple(RELEASED.values())
     if not isinstance(content, dict) or not set(wanted) <= set(content):
         found = f"the keys {_short(sorted(map(str, content)))}" if isinstance(content, dict) else _short(content)
@@ -145,7 +148,7 @@ def _mini_batches(path: Path, count: int) -> dict[str, dict[str, np.ndarray]]:
                 raise DataError(f"{where}: a list of mini-batches is wanted, got {_short(groups)}.")
             budget -= len(SCALES) * len(groups)
             if budget < 0:
-                raise DataError(f"{path} is refused: it unfolds into more numbers than it has bytes. Fetch it again.")
+                raise DataError(f"{path} is refused: it unfolds into more numbers than it has bytes. {remedy}")
             rows = [_group(group, count, f"{where}, mini-batch {at}") for at, group in enumerate(groups)]
             found[name][split] = np.array(rows, np.int64).reshape(-1, len(SCALES))
     return found
