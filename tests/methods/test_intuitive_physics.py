@@ -8,7 +8,8 @@ import torch
 import zoo
 from tests.goldens import load
 from zoo.methods.collisions import interpolated
-from zoo.methods.intuitive_physics import average_loss, colour_weight, from_release, image_loss, mle_loss
+from zoo.methods.intuitive_physics import average_loss, colour_weight, image_loss, mle_loss
+from zoo.methods.intuitive_physics_keys import from_release
 from zoo.metrics.pixel_error import pixel_error
 from zoo.networks.selective_filter import select
 

@@ -13,7 +13,6 @@ linear layers instead of four in the encoder. The "flow" is the grid itself, wit
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from zoo.errors import WeightsError, ZooError
+from zoo.errors import ZooError
 from zoo.methods.base import Recipe
 from zoo.methods.collisions import (
     PROPERTIES,
@@ -38,6 +37,7 @@ from zoo.methods.collisions import (
     numbered,
     replaced,
 )
+from zoo.methods.intuitive_physics_keys import BLOCK, fixed_columns, from_release
 from zoo.methods.staggered import StaggeredTraining
 from zoo.networks.physics import (
     RELEASED,
@@ -53,7 +53,6 @@ from zoo.networks.physics import (
 from zoo.networks.selective_filter import pull, select, spread
 from zoo.registry import register
 
-BLOCK = 25  # columns of each property; the other 231 are for all that is intrinsic to the scene
 STAGES = (106, 106, 107)  # epochs; the paper gives their sum alone
 Constraint = Literal["release", "paper", "none"]
 
@@ -191,12 +190,12 @@ class IntuitivePhysics(CollisionModel):
             {f"{p}_{ratio}": RatioNetwork(BLOCK) for p in PROPERTIES for ratio in RATIOS} if ratios else {}
         )
         self.ratios.requires_grad_(False)  # they learn at the end, of the finished vector
-        self.register_buffer("dims", _fixed())
+        self.register_buffer("dims", fixed_columns())
 
     @property
     def has_columns(self) -> bool:
         """Without constraints they are found at the end of training; weights of the release do not tell them."""
-        return self.constraint != "none" or not torch.equal(self.dims, _fixed().to(self.dims.device))
+        return self.constraint != "none" or not torch.equal(self.dims, fixed_columns().to(self.dims.device))
 
     @staticmethod
     def upstream_keys(state: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -346,44 +345,6 @@ class IntuitivePhysics(CollisionModel):
     def _look(self, frames: Frames) -> tuple[Tensor, Tensor]:
         clips = self.read(frames)
         return self.encode(clips), clips[:, :, SEEN - 1]
-
-
-def _fixed() -> Tensor:
-    """The columns of each property, as the release has them, ``[3, 25]``."""
-    return torch.arange(len(PROPERTIES) * BLOCK).view(-1, BLOCK)
-
-
-_RULES = (
-    (r"alexnet\.0\.features\.(\d+)", r"encoder.features.\1"),
-    (r"encoder1\.(\d+)", r"encoder.together.\1"),
-    (r"encoder2\.(\d+)\.linear\.0", lambda m: f"encoder.linear.{2 * int(m[1])}"),
-    (r"flownetwork\.fc\.(\d+)\.linear\.0", lambda m: f"decoder.linear.{2 * int(m[1])}"),
-    (r"flownetwork\.decoder\.(\d+)", r"decoder.grow.\1"),
-)
-
-
-def from_release(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The released code's state dict under our names, with its fixed columns of each property.
-
-    Raises:
-        WeightsError: naming every entry that such a model does not have.
-    """
-    ours, unknown = {}, []
-    for key, value in state.items():
-        stem, _, kind = key.removeprefix("module.").rpartition(".")
-        for pattern, name in _RULES:
-            if kind in ("weight", "bias") and re.fullmatch(pattern, stem):
-                ours[f"{re.sub(pattern, name, stem)}.{kind}"] = torch.as_tensor(value)
-                break
-        else:
-            unknown.append(key)
-    if unknown:
-        raise WeightsError(
-            f"intuitive physics weights: no place for {len(unknown)} of {len(state)} names: "
-            f"{', '.join(sorted(unknown))}. Is this the release's model_best.pth?"
-        )
-    ours["dims"] = _fixed()
-    return ours
 
 
 def sized(tiny: bool, epochs: int, learning_rate: float | None) -> tuple[Sizes, Recipe]:

@@ -29,7 +29,6 @@ from zoo.methods.collisions import (
     collision_spec,
 )
 from zoo.methods.intuitive_physics import (
-    BLOCK,
     IntuitivePhysics,
     coarse_loss,
     image_loss,
@@ -37,6 +36,7 @@ from zoo.methods.intuitive_physics import (
     sized,
     unsettled,
 )
+from zoo.methods.intuitive_physics_keys import BLOCK
 from zoo.networks.physics import GridDecoder, PhysicsEncoder, Sizes, identity_grid, start, warp
 from zoo.registry import register
 
