@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
@@ -173,6 +174,8 @@ class _Witness(pl.Callback):
         self.path, self.limit = path, limit
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if trainer.world_size > 1:
+            atexit.register(_leave_group)
         records = trainer.datamodule.records("val")
         if self.limit and self.limit < len(records):  # spread over the list, which may be sorted by class
             records[:] = [records[i * len(records) // self.limit] for i in range(self.limit)]
@@ -188,6 +191,12 @@ class _Witness(pl.Callback):
         self.path.write_text(
             json.dumps({"unreadable": unreadable, "device": device_name(trainer.strategy.root_device)})
         )
+
+
+def _leave_group() -> None:
+    """Lightning leaves gloo's group standing, and a process can be aborted for threads that outlive it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
