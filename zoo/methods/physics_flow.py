@@ -36,7 +36,7 @@ from zoo.methods.intuitive_physics import (
     sized,
     unsettled,
 )
-from zoo.methods.intuitive_physics_keys import BLOCK
+from zoo.methods.intuitive_physics_keys import BLOCK, fixed_columns
 from zoo.networks.physics import GridDecoder, PhysicsEncoder, Sizes, identity_grid, start, warp
 from zoo.registry import register
 
@@ -95,7 +95,7 @@ class FlowPhysics(CollisionModel):
         self.decoder = GridDecoder(sizes)
         self.told = nn.ModuleList(nn.Linear(1, BLOCK) for _ in PROPERTIES)
         start(self, sizes.scratch)
-        self.register_buffer("dims", torch.arange(told).view(-1, BLOCK))
+        self.register_buffer("dims", fixed_columns())
 
     def input_shape(self, size: int | None = None) -> tuple[int, ...]:
         return (SEEN - 1, 2, self.spec.crop, self.spec.crop)
